@@ -1,0 +1,82 @@
+//! The variables of one run: `${name}` in a manifest becomes what the launcher decided.
+//!
+//! Addresses and ports are only known when the host's side is up, sizes when the command line has been read.
+
+use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+
+/// Names and what they stand for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables(BTreeMap<&'static str, String>);
+
+impl Variables {
+    pub(crate) fn set(&mut self, name: &'static str, value: impl ToString) {
+        self.0.insert(name, value.to_string());
+    }
+
+    /// `text` with every `${name}` replaced.
+    pub(crate) fn expand(&self, text: &str) -> Result<String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            expanded.push_str(&rest[..start]);
+            let Some(length) = rest[start..].find('}') else {
+                bail!("`{text}`: ${{ without }}");
+            };
+            let name = &rest[start + 2..start + length];
+            match self.0.get(name) {
+                Some(value) => expanded.push_str(value),
+                None => bail!("`{text}`: there is no ${{{name}}}; there are: {}", self.names()),
+            }
+            rest = &rest[start + length + 1..];
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+
+    fn names(&self) -> String {
+        self.0.keys().copied().collect::<Vec<_>>().join(", ")
+    }
+
+    /// All variables that a run with a network sets.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let mut variables = Self::default();
+        variables.set("working_set", 256u64 << 20);
+        variables.set("working_set_x2", 512u64 << 20);
+        variables.set("memory", 64u64 << 20);
+        variables.set("cpus", 2);
+        variables.set("seed", 7);
+        variables.set("ip", "10.0.2.15/24");
+        variables.set("gateway", "10.0.2.2");
+        variables.set("server", "10.0.2.2:4000");
+        variables
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_wherever_they_stand() {
+        let variables = Variables::example();
+        assert_eq!(variables.expand("server=${server},seed=${seed}").unwrap(), "server=10.0.2.2:4000,seed=7");
+        assert_eq!(variables.expand("plain $x }").unwrap(), "plain $x }");
+    }
+
+    #[test]
+    fn unknown_and_unfinished_ones_are_errors() {
+        let variables = Variables::example();
+        let unknown = variables.expand("${sever}").unwrap_err().to_string();
+        assert!(unknown.contains("no ${sever}") && unknown.contains("server"), "{unknown}");
+        assert!(variables.expand("a ${seed").is_err());
+    }
+
+    #[test]
+    fn a_value_is_not_expanded_again() {
+        let mut variables = Variables::default();
+        variables.set("seed", "${seed}");
+        assert_eq!(variables.expand("${seed}").unwrap(), "${seed}");
+    }
+}

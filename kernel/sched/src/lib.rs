@@ -1,0 +1,1 @@
+//! Run queues, wait queues and timeouts.

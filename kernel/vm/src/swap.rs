@@ -1,0 +1,144 @@
+//! Where anonymous pages live at the default pager: one memory object with a sparse offset space, given out in extents of 64 pages.
+//!
+//! The kernel keeps the map (an extent belongs to a leaf, or to pages that were shared out of one) and the pager only moves blocks, so no
+//! copy, fork or collapse ever moves anything at the pager. An extent that holds nothing any more is reported by a discard and then used again.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use crate::NoMemory;
+use crate::leaf::{LEAF_PAGES, Leaf, SharedPage};
+
+/// A page number in the swap object.
+pub(crate) type HomePage = u64;
+
+enum Owner {
+    /// On the free list.
+    Free,
+    /// Waits for its discard.
+    Dead,
+    /// Page i of the leaf is page i here.
+    Leaf(Weak<Leaf>),
+    /// Single pages.
+    Pages(Box<[Weak<SharedPage>; LEAF_PAGES]>),
+}
+
+struct Extent {
+    owner: Owner,
+    /// The leaf, or the shared pages that live here, and one more while pages are still being given out of it.
+    users: u32,
+}
+
+/// The extents.
+pub(crate) struct SwapSpace {
+    extents: Vec<Extent>,
+    free: Vec<u32>,
+    dead: Vec<u32>,
+    /// The extent that shared pages are given homes in, and the next page of it.
+    open: Option<(u32, usize)>,
+}
+
+/// Who has a home page.
+pub(crate) enum Resident {
+    Leaf(Arc<Leaf>, usize),
+    Page(Arc<SharedPage>),
+}
+
+impl SwapSpace {
+    pub(crate) const fn new() -> Self {
+        Self { extents: Vec::new(), free: Vec::new(), dead: Vec::new(), open: None }
+    }
+
+    fn claim(&mut self, owner: Owner, users: u32) -> Result<u32, NoMemory> {
+        if let Some(extent) = self.free.pop() {
+            self.extents[extent as usize] = Extent { owner, users };
+            return Ok(extent);
+        }
+        // Both lists can take every extent, so that giving one back never needs memory.
+        let all = self.extents.len() + 1;
+        let extent = u32::try_from(self.extents.len()).map_err(|_| NoMemory)?;
+        self.extents.try_reserve(1).map_err(|_| NoMemory)?;
+        self.free.try_reserve(all - self.free.len()).map_err(|_| NoMemory)?;
+        self.dead.try_reserve(all - self.dead.len()).map_err(|_| NoMemory)?;
+        self.extents.push(Extent { owner, users });
+        Ok(extent)
+    }
+
+    /// An extent for a leaf.
+    pub(crate) fn claim_for_leaf(&mut self, leaf: Weak<Leaf>) -> Result<u32, NoMemory> {
+        self.claim(Owner::Leaf(leaf), 1)
+    }
+
+    /// A home for a shared page that never had one; consecutive calls give consecutive pages.
+    pub(crate) fn claim_for_page(&mut self, page: Weak<SharedPage>) -> Result<HomePage, NoMemory> {
+        let (extent, at) = match self.open.take() {
+            Some(open) => open,
+            None => (self.claim(Owner::Pages(Box::new([const { Weak::new() }; LEAF_PAGES])), 1)?, 0),
+        };
+        let record = &mut self.extents[extent as usize];
+        record.users += 1;
+        if let Owner::Pages(pages) = &mut record.owner {
+            pages[at] = page;
+        }
+        if at + 1 < LEAF_PAGES {
+            self.open = Some((extent, at + 1))
+        } else {
+            self.release(extent)
+        }
+        Ok(u64::from(extent) * LEAF_PAGES as u64 + at as u64)
+    }
+
+    /// A leaf's pages become shared ones: its extent is theirs now.
+    pub(crate) fn share_out(&mut self, extent: u32, pages: Box<[Weak<SharedPage>; LEAF_PAGES]>, users: u32) {
+        let record = &mut self.extents[extent as usize];
+        record.owner = Owner::Pages(pages);
+        record.users = users + 1;
+        self.release(extent);
+    }
+
+    /// One user less.
+    pub(crate) fn release(&mut self, extent: u32) {
+        let record = &mut self.extents[extent as usize];
+        record.users -= 1;
+        if record.users == 0 {
+            record.owner = Owner::Dead;
+            self.dead.push(extent);
+        }
+    }
+
+    /// One user less of the extent of a page.
+    pub(crate) fn release_page(&mut self, home: HomePage) {
+        self.release((home / LEAF_PAGES as u64) as u32);
+    }
+
+    pub(crate) fn take_dead(&mut self) -> Option<u32> {
+        self.dead.pop()
+    }
+
+    pub(crate) fn reuse(&mut self, extent: u32) {
+        if let Some(record) = self.extents.get_mut(extent as usize).filter(|record| matches!(record.owner, Owner::Dead)) {
+            record.owner = Owner::Free;
+            self.free.push(extent);
+        }
+    }
+
+    /// Who lives at a home page. The caller drops it after the swap space's lock.
+    pub(crate) fn resident(&self, home: HomePage) -> Option<Resident> {
+        let at = (home % LEAF_PAGES as u64) as usize;
+        match &self.extents.get(usize::try_from(home / LEAF_PAGES as u64).ok()?)?.owner {
+            Owner::Leaf(leaf) => Some(Resident::Leaf(leaf.upgrade()?, at)),
+            Owner::Pages(pages) => Some(Resident::Page(pages[at].upgrade()?)),
+            Owner::Free | Owner::Dead => None,
+        }
+    }
+
+    /// Extents in use.
+    #[cfg(any(test, feature = "fake"))]
+    pub(crate) fn in_use(&self) -> usize {
+        self.extents.len()
+            - self.free.len()
+            - self.dead.len()
+            - usize::from(self.open.is_some_and(|(e, _)| self.extents[e as usize].users == 1))
+    }
+}

@@ -1,0 +1,1 @@
+//! Delay, error, log, stats: each a Pager around a Pager.

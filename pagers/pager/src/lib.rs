@@ -1,0 +1,1 @@
+//! The pager framework: trait Pager, the serve loop, the request book.
