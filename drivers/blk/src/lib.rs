@@ -16,7 +16,6 @@ mod error;
 mod limits;
 mod request;
 
-
 pub use device::{Block, BlockConfig, BlockNotice, Completion};
 pub use error::{DeviceError, SubmitError};
 pub use limits::Limits;

@@ -1,8 +1,7 @@
 //! The network device: a session, two rings, and twelve bytes of header per frame in flight.
 
 use crate::{
-    DeviceError, HEADER_BYTES, NetInfo, PostError, RxDone, SendError, TxDone, config, header, receive::Receive,
-    transmit::Transmit,
+    DeviceError, HEADER_BYTES, NetInfo, PostError, RxDone, SendError, TxDone, config, header, receive::Receive, transmit::Transmit,
 };
 use virtio::{Dma, DmaAddr, Failure, InitError, Region, Ring, RingConfig, Routed, Segment, Session, Stopped};
 

@@ -25,7 +25,6 @@ mod header;
 mod receive;
 mod transmit;
 
-
 pub use config::NetInfo;
 pub use device::{Net, NetConfig, NetNotice};
 pub use error::{DeviceError, PostError, SendError};

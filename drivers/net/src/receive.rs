@@ -62,10 +62,7 @@ impl<D: Dma> Receive<D> {
     }
 
     /// Takes the next buffer the device filled. A header that makes no sense fails the buffer it is in.
-    pub(crate) fn take(
-        &mut self,
-        read_header: impl FnOnce(u64) -> [u8; HEADER_BYTES as usize],
-    ) -> Result<Option<Taken>, RingError> {
+    pub(crate) fn take(&mut self, read_header: impl FnOnce(u64) -> [u8; HEADER_BYTES as usize]) -> Result<Option<Taken>, RingError> {
         let Some(used) = self.ring.pop()? else { return Ok(None) };
         let part = if self.remaining > 0 {
             self.remaining -= 1;
@@ -76,11 +73,7 @@ impl<D: Dma> Receive<D> {
         Ok(Some((used.token, part)))
     }
 
-    fn start_frame(
-        &mut self,
-        used: Used,
-        read_header: impl FnOnce(u64) -> [u8; HEADER_BYTES as usize],
-    ) -> Result<RxPart, Failure> {
+    fn start_frame(&mut self, used: Used, read_header: impl FnOnce(u64) -> [u8; HEADER_BYTES as usize]) -> Result<RxPart, Failure> {
         if used.len < HEADER_BYTES {
             return Err(Failure::Malformed("a frame shorter than its header"));
         }

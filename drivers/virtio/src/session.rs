@@ -4,7 +4,10 @@
 //! FEATURES_OK back and does not wait for a reset. So the sequence is ours, on that crate's `Transport` trait. The
 //! block and network drivers each hold a [`Session`] and their rings.
 
-use crate::{Dma, OutOfMemory, Ring, RingError, transport::{RouteError, Routed}};
+use crate::{
+    Dma, OutOfMemory, Ring, RingError,
+    transport::{RouteError, Routed},
+};
 use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
 use zerocopy::{FromBytes, IntoBytes};
 

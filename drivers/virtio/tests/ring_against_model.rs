@@ -81,7 +81,7 @@ impl World {
                 if self.ring.take_kick() {
                     self.device_sleeps = false;
                 }
-                assert!(!(self.device_sleeps && !self.waiting.is_empty()), "a lost kick");
+                assert!(!self.device_sleeps || self.waiting.is_empty(), "a lost kick");
             }
             Step::DeviceTakes => match self.queue.pop() {
                 Some(chain) => {
@@ -187,7 +187,8 @@ fn drain(world: &mut World) {
 }
 
 fn cases() -> proptest::test_runner::Config {
-    let cases = if cfg!(miri) { 4 } else { 256 };
+    // Miri is there for the memory accesses, of which a few cases have all kinds.
+    let cases = if cfg!(miri) { 3 } else { 256 };
     let rng_seed = proptest::test_runner::RngSeed::Fixed(0x7669_7274);
     proptest::test_runner::Config { cases, rng_seed, failure_persistence: None, ..Default::default() }
 }
@@ -201,7 +202,7 @@ proptest! {
         event_index: bool,
         indirect in prop_oneof![proptest::strategy::Just(0u16), 1..10u16],
         before_wrap in prop_oneof![proptest::strategy::Just(None), (0..8u16).prop_map(Some)],
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 30 } else { 200 }),
     ) {
         let start = before_wrap.map_or(0, |steps| 65535 - steps);
         run(config(1 << power, event_index, indirect), start, steps);

@@ -7,8 +7,8 @@ use crate::image::flat;
 use crate::toolchain::{GuestToolchain, KERNEL_TARGET, USER_TARGET, host_cargo};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The kernel's package and binary.
@@ -45,7 +45,7 @@ impl<'a> Builder<'a> {
         let image = self.workspace.scratch("boot")?.join("Image");
         let bytes = std::fs::read(&elf).with_context(|| format!("cannot read the kernel {}", elf.display()))?;
         let flat = flat::from_elf(&bytes).with_context(|| format!("the kernel {} cannot be booted", elf.display()))?;
-        std::fs::write(&image, flat).with_context(|| format!("cannot write {}", image.display()))?;
+        replace(&image, &flat).with_context(|| format!("cannot write {}", image.display()))?;
         Ok(Kernel { image, elf })
     }
 
@@ -64,6 +64,14 @@ impl<'a> Builder<'a> {
         finish(cargo, SERVER_PACKAGE)?;
         Ok(self.workspace.target.join("release").join(SERVER_PACKAGE))
     }
+}
+
+/// Puts the whole file in place at once: another run may be booting the one that is there.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().context("no folder")?)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Runs cargo: silent when there is nothing to do and nobody watches, with its progress bar when somebody does.

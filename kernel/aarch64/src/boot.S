@@ -20,19 +20,21 @@
     add \reg, \reg, :lo12:\symbol
 .endm
 
-// The attributes of a level-3 descriptor: page, AttrIndx 2, inner shareable, accessed, contiguous, never for EL0.
-.equ PAGE_TEXT,   0x3 | (2 << 2) | (2 << 6) | (3 << 8) | (1 << 10) | (1 << 52) | (1 << 54)
+// The attributes of a level-3 descriptor: page, AttrIndx 0, inner shareable, accessed, contiguous, never for EL0.
+.equ PAGE_TEXT,   0x3 | (0 << 2) | (2 << 6) | (3 << 8) | (1 << 10) | (1 << 52) | (1 << 54)
 .equ PAGE_RODATA, PAGE_TEXT | (1 << 53)
-.equ PAGE_DATA,   0x3 | (2 << 2) | (0 << 6) | (3 << 8) | (1 << 10) | (1 << 52) | (1 << 53) | (1 << 54)
-.equ BLOCK_IDENTITY, 0x1 | (2 << 2) | (3 << 8) | (1 << 10) | (1 << 54)
+.equ PAGE_DATA,   0x3 | (0 << 2) | (0 << 6) | (3 << 8) | (1 << 10) | (1 << 52) | (1 << 53) | (1 << 54)
+.equ BLOCK_IDENTITY, 0x1 | (0 << 2) | (3 << 8) | (1 << 10) | (1 << 54)
 .equ TABLE, 3
 
-.equ MAIR, 0x44FF0400
+.equ MAIR, 0x000004FF             // Normal write-back, Device-nGnRE, Device-nGnRnE: `mmu::Memory`, `pmap::MAIR`
 // T0SZ 25, T1SZ 17, walks cacheable and inner shareable, 4 KiB granules, ASID from TTBR0.
 .equ TCR, 25 | (1 << 8) | (1 << 10) | (3 << 12) | (17 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | (2 << 30)
 .equ TCR_EPD1, (1 << 23)
-// M C SA SA0 ITD SED EOS I DZE UCT nTWI nTWE TSCXT EIS UCI nTLSMD LSMAOE; all else 0.
-.equ SCTLR, (1 << 0) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 7) | (1 << 8) | (1 << 11) | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 18) | (1 << 20) | (1 << 22) | (1 << 26) | (1 << 28) | (1 << 29)
+// For EL0: SA0 ITD SED DZE UCT nTWI nTWE UCI. Ones: EOS TSCXT EIS nTLSMD LSMAOE. And M C SA I; all else 0.
+.equ SCTLR_EL0, (1 << 4) | (1 << 7) | (1 << 8) | (1 << 14) | (1 << 15) | (1 << 16) | (1 << 18) | (1 << 26)
+.equ SCTLR_ONES, (1 << 11) | (1 << 20) | (1 << 22) | (1 << 28) | (1 << 29)
+.equ SCTLR, (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12) | SCTLR_EL0 | SCTLR_ONES
 .equ SCTLR_SPAN, (1 << 23)
 // The same without M, C and I, for EL2 to leave behind.
 .equ SCTLR_OFF, (SCTLR & ~((1 << 0) | (1 << 2) | (1 << 12))) | SCTLR_SPAN

@@ -136,17 +136,18 @@ impl Tree {
         (range.start < range.end).then_some(range)
     }
 
-    /// Boot modules, in order.
+    /// Boot modules, by address: QEMU's loader adds each node before the others.
     pub fn modules(self) -> Result<ArrayVec<BootModule, 16>, BadTree> {
-        let mut modules = ArrayVec::new();
+        let mut modules: ArrayVec<BootModule, 16> = ArrayVec::new();
         for node in self.0.find_node("/chosen").iter().flat_map(Node::children) {
             if !node.is_compatible("multiboot,module") {
                 continue;
             }
-            let bytes = registers(node).next().ok_or(BadTree("a boot module has no reg"))?;
+            let bytes = module_place(node).ok_or(BadTree("a boot module has no place in memory"))?;
             let line = text(&node, "bootargs").unwrap_or("");
             modules.try_push(BootModule { bytes, line }).map_err(|_| BadTree("it has more than 16 boot modules"))?;
         }
+        modules.sort_unstable_by_key(|module| module.bytes.start);
         Ok(modules)
     }
 
@@ -224,6 +225,13 @@ impl Tree {
         })
     }
 
+    /// The interrupt translation service: where its registers are.
+    pub fn translation_service(self) -> Option<u64> {
+        let gic = self.first(&["arm,gic-v3"])?;
+        let node = gic.children().find(|node| node.is_compatible("arm,gic-v3-its"))?;
+        Some(registers(node).next()?.start)
+    }
+
     /// The PCI host bridge.
     pub fn pci_host(self) -> Option<FdtNode<'static>> {
         self.first(&["pci-host-ecam-generic"])
@@ -232,18 +240,15 @@ impl Tree {
     /// The root and the buses under it that translate nothing.
     fn buses(self) -> ArrayVec<FdtNode<'static>, 4> {
         let root = self.0.root();
-        let simple = root.children().filter(|node| {
-            node.is_compatible("simple-bus") && node.property("ranges").is_some_and(|ranges| ranges.value().is_empty())
-        });
+        let simple = root
+            .children()
+            .filter(|node| node.is_compatible("simple-bus") && node.property("ranges").is_some_and(|ranges| ranges.value().is_empty()));
         core::iter::once(root).chain(simple).take(4).collect()
     }
 
     /// The first node that is compatible with one of these.
     fn first(self, compatible: &[&str]) -> Option<FdtNode<'static>> {
-        self.buses()
-            .into_iter()
-            .flat_map(|bus| bus.children())
-            .find(|node| compatible.iter().any(|&name| node.is_compatible(name)))
+        self.buses().into_iter().flat_map(|bus| bus.children()).find(|node| compatible.iter().any(|&name| node.is_compatible(name)))
     }
 }
 
@@ -274,6 +279,17 @@ fn registers(node: FdtNode<'static>) -> impl Iterator<Item = Range<u64>> {
         let start = reg.address::<u64>().ok()?;
         Some(start..start.checked_add(reg.size::<u64>().ok()?)?)
     })
+}
+
+/// Where a boot module is: two numbers of two cells. Loaders write them so whether or not /chosen says how many cells there are.
+fn module_place(node: FdtNode<'static>) -> Option<Range<u64>> {
+    let words: ArrayVec<u32, 5> = cells(&node, "reg").take(5).collect();
+    let [start_high, start_low, size_high, size_low] = words[..] else {
+        return registers(node).next();
+    };
+    let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    let start = pair(start_high, start_low);
+    Some(start..start.checked_add(pair(size_high, size_low))?)
 }
 
 /// The interrupts property, of three cells each: kind, number, flags.

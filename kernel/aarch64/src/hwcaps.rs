@@ -1,7 +1,7 @@
 //! What the CPU can do for EL0, as aarch64_get_hwcaps says it.
 //!
-//! The bits are those that C libraries know (HWCAP_*). Only what needs no help from the kernel is named: no SVE or SME, whose registers aren't saved,
-//! and no pointer authentication, whose keys aren't set.
+//! The bits are those that C libraries know (HWCAP_*). Only what needs no help from the kernel is named: no SVE or SME, whose registers
+//! aren't saved, and no pointer authentication, whose keys aren't set.
 
 use crate::cpu::read_register;
 

@@ -53,8 +53,8 @@ pub fn init(tree: Tree, image: u64, cpus: usize) -> Result<&'static Pool, BadTre
         .chain(tree.modules()?.into_iter().map(|module| module.bytes));
     let mut all: ArrayVec<Range<u64>, 48> = reserved.drain(..).collect();
     all.extend(mine);
-    // SAFETY: 1. `ram` has just been mapped at LINEAR_BASE, for good, and `all` holds everything in it that somebody uses: the image (with its
-    // tables and stacks), the device tree, the loader's files and what the device tree reserves. 2. Called once, so it is the only pool.
+    // SAFETY: 1. `ram` has just been mapped at LINEAR_BASE, for good, and `all` holds everything in it that somebody uses: the image (with
+    // its tables and stacks), the device tree, the loader's files and what the device tree reserves. 2. Called once, so it is the only pool.
     // 3. LINEAR_BASE is a multiple of 4 MiB.
     let pool = unsafe { Pool::new(&ram, &all, LinearMap { offset: LINEAR_BASE }, cpus, cpu::this_cpu) };
     let pool = pool.map_err(|error| {
@@ -87,10 +87,7 @@ pub fn file(tree: Tree, range: &Range<u64>) -> Option<&'static [u8]> {
 unsafe fn bytes(range: &Range<u64>) -> &'static [u8] {
     // SAFETY: the caller's promise; LINEAR_END keeps the sum in range.
     unsafe {
-        core::slice::from_raw_parts(
-            core::ptr::with_exposed_provenance(linear(range.start) as usize),
-            (range.end - range.start) as usize,
-        )
+        core::slice::from_raw_parts(core::ptr::with_exposed_provenance(linear(range.start) as usize), (range.end - range.start) as usize)
     }
 }
 

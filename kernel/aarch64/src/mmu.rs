@@ -17,6 +17,9 @@ const ENTRIES: usize = 512;
 /// Tables for RAM and devices. A range of RAM with ragged ends takes five; QEMU's virt takes eight in all.
 const TABLES: usize = 48;
 
+// The first two kinds are those of user pages.
+const _: () = assert!(pmap::MAIR == 0x04FF);
+
 /// What memory is for: the bits of a leaf but for its address and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
@@ -29,12 +32,12 @@ pub enum Memory {
 }
 
 impl Memory {
-    /// MAIR index, shareability, accessed, never executed.
+    /// Index into MAIR_EL1 as `boot.S` sets it, shareability, accessed, never executed.
     const fn bits(self) -> u64 {
         let (index, shareability) = match self {
-            Self::Strict => (0, 0),
+            Self::Ram => (0, 3),
             Self::Device => (1, 0),
-            Self::Ram => (2, 3),
+            Self::Strict => (2, 0),
         };
         (index << 2) | (shareability << 8) | (1 << 10) | (1 << 53) | (1 << 54)
     }
@@ -138,9 +141,8 @@ pub fn map_stack(cpu: usize, physical: u64) -> Result<u64, MapError> {
 
 impl Space {
     fn device(&mut self, physical: Range<u64>, memory: Memory) -> Result<u64, MapError> {
-        let known = |window: &&Window| {
-            window.memory == memory && window.physical.start <= physical.start && physical.end <= window.physical.end
-        };
+        let known =
+            |window: &&Window| window.memory == memory && window.physical.start <= physical.start && physical.end <= window.physical.end;
         if let Some(window) = self.devices.iter().find(known) {
             return Ok(window.address + (physical.start - window.physical.start));
         }
@@ -163,7 +165,7 @@ impl Space {
 
     /// Maps a range with the largest blocks that fit.
     fn map(&mut self, mut address: u64, physical: Range<u64>, memory: Memory) -> Result<(), MapError> {
-        if (address | physical.start | physical.end) % PAGE != 0 || physical.end > 1 << 48 {
+        if !(address | physical.start | physical.end).is_multiple_of(PAGE) || physical.end > 1 << 48 {
             return Err(MapError::Address);
         }
         let mut next = physical.start;
@@ -187,7 +189,7 @@ impl Space {
             // Of level 0, only the 256 entries of this half exist.
             let index = (address >> shift) as usize & if level == 0 { 255 } else { 511 };
             let old = table.0[index].load(Ordering::Relaxed);
-            let fits = level > 0 && (address | physical) % size == 0 && limit >= size;
+            let fits = level > 0 && (address | physical).is_multiple_of(size) && limit >= size;
             let is_table = old & 3 == 3 && level < 3;
             if old & 1 != 0 && !is_table {
                 // Already mapped by a block or page: to the same, or this module has a bug.

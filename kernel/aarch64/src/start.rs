@@ -1,10 +1,10 @@
 //! The boot CPU's way from `boot.S` to the nucleus, and where all CPUs meet.
 
 use crate::console::say;
-use crate::device_tree::{BadTree, Tree};
+use crate::device_tree::Tree;
 use crate::machine::Aarch64;
 use crate::mmu::{self, Memory};
-use crate::{console, cpu, devices, gic, memory, psci, smp, timer, trap};
+use crate::{address_space, console, cpu, devices, gic, memory, psci, smp, timer, trap};
 use alloc::vec::Vec;
 use core::fmt::Display;
 use frames::Pool;
@@ -68,13 +68,15 @@ fn tree_or_guess(tree: u64, image: u64) -> u64 {
 
 /// The other CPUs, devices, the nucleus.
 extern "C" fn finish() -> ! {
+    const PAGES_PER_MIB: usize = (1 << 20) / frames::PAGE_SIZE;
     let Some(start) = START.get() else { panic!("finish comes after begin") };
+    address_space::init();
     let cpus = smp::start_all(&start.affinities, start.pool, start.timer);
     say!(
         "{} CPUs, {} MiB free of {} MiB, counter at {} kHz",
         cpus,
-        start.pool.available() * frames::PAGE_SIZE >> 20,
-        start.pool.total() * frames::PAGE_SIZE >> 20,
+        start.pool.available() / PAGES_PER_MIB,
+        start.pool.total() / PAGES_PER_MIB,
         timer::frequency() / 1000
     );
     let machine = MACHINE.call_once(|| Aarch64::new(cpus, start.timer));

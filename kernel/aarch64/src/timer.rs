@@ -37,7 +37,7 @@ fn counter() -> u64 {
 
 impl Clock {
     fn nanoseconds(&self, counter: u64) -> u64 {
-        (u128::from(counter.wrapping_sub(self.start)) * u128::from(self.tick) >> 32) as u64
+        ((u128::from(counter.wrapping_sub(self.start)) * u128::from(self.tick)) >> 32) as u64
     }
 
     /// The first count at which `nanoseconds` is at least `time`.

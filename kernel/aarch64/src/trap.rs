@@ -18,7 +18,7 @@ pub struct Frame {
     pstate: u64,
 }
 
-const _: () = assert!(size_of::<Frame>() <= 288 && size_of::<Frame>() % 16 == 0);
+const _: () = assert!(size_of::<Frame>() <= 288 && size_of::<Frame>().is_multiple_of(16));
 
 const SYNCHRONOUS: u64 = 0;
 
@@ -47,7 +47,10 @@ pub fn init() {
 extern "C" fn kernel_exception(frame: &mut Frame, kind: u64) {
     const DATA_ABORT: u64 = 0x25;
     let syndrome = read_register!("esr_el1");
-    if kind == SYNCHRONOUS && syndrome >> 26 == DATA_ABORT && let Some(fixup) = user::fixup(frame.pc) {
+    if kind == SYNCHRONOUS
+        && syndrome >> 26 == DATA_ABORT
+        && let Some(fixup) = user::fixup(frame.pc)
+    {
         frame.pc = fixup;
         return;
     }

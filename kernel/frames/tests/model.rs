@@ -163,7 +163,7 @@ impl Model {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 200,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -179,6 +179,25 @@ proptest! {
         }
         model.finish();
     }
+}
+
+#[test]
+fn what_other_cpus_have_cached_is_found_when_nothing_else_is_left() {
+    let pool = Pool::for_smp_tests(64, CPUS, || CPU.get());
+    for cpu in 0..CPUS {
+        CPU.set(cpu);
+        let frames: Vec<_> = (0..2).filter_map(|_| pool.allocate(Purpose::Kernel)).collect();
+        frames.into_iter().for_each(|frame| pool.free(frame));
+    }
+    CPU.set(0);
+    let all: Vec<_> = std::iter::from_fn(|| pool.allocate(Purpose::Kernel)).collect();
+    assert_eq!((all.len(), pool.available()), (64, 0));
+    CPU.set(1);
+    all.into_iter().for_each(|frame| pool.free(frame));
+    CPU.set(2);
+    let run = pool.allocate_run(5, Purpose::Kernel).expect("cached frames merge when a run is wanted");
+    pool.free_run(run);
+    pool.check();
 }
 
 #[test]

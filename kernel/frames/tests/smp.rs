@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 const CPUS: usize = 4;
-const ROUNDS: usize = if cfg!(miri) { 60 } else { 30_000 };
+const ROUNDS: usize = if cfg!(miri) { 25 } else { 30_000 };
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };

@@ -4,6 +4,7 @@
 //! that are taken down one item per step: no recursion, no stack that a user can make deep.
 
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use abi::Code;
@@ -54,6 +55,20 @@ pub(crate) enum Doomed<H: Host> {
     Space(Names<H>),
 }
 
+impl<H: Host> Doomed<H> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Queue(queue) => queue.is_empty(),
+            Self::Capabilities(list) => list.is_empty(),
+            Self::Rights(rights) => rights.is_empty(),
+            Self::Receivers(waits, _) => waits.is_empty(),
+            Self::Senders(waits) => waits.is_empty(),
+            Self::Requests(requests) => requests.is_empty(),
+            Self::Space(names) => names.is_empty(),
+        }
+    }
+}
+
 /// The work list.
 #[must_use = "work it off with next()"]
 pub struct Effects<H: Host> {
@@ -94,36 +109,33 @@ impl<H: Host> Effects<H> {
                 continue;
             }
             let mut pile = self.doomed.pop()?;
-            if self.take_down(&mut pile) {
-                self.doomed.push(pile);
+            let below = self.doomed.len();
+            self.take_down(&mut pile);
+            // What the item held ends before the rest of the pile: the list stays as long as things are nested, and empty
+            // piles don't count.
+            if !pile.is_empty() {
+                self.doomed.insert(below, pile);
             }
         }
     }
 
-    /// Ends one item of a pile. False if it was empty.
-    fn take_down(&mut self, pile: &mut Doomed<H>) -> bool {
+    /// Ends one item of a pile.
+    fn take_down(&mut self, pile: &mut Doomed<H>) {
         match pile {
-            Doomed::Queue(queue) => queue.pop_front().map(|message| message.destroy(self)),
-            Doomed::Capabilities(list) => list.pop().map(|capability| self.end_capability(capability)),
-            Doomed::Rights(rights) => rights.pop().map(|right| right.destroy(self)),
+            Doomed::Queue(queue) => queue.pop_front().into_iter().for_each(|message| message.destroy(self)),
+            Doomed::Capabilities(list) => list.pop().flatten().into_iter().for_each(|capability| capability.destroy(self)),
+            Doomed::Rights(rights) => rights.pop().into_iter().for_each(|right| right.destroy(self)),
             Doomed::Receivers(waits, code) => {
-                waits.pop().map(|wait| self.push(Effect::Wake { waiter: wait.waiter, why: Wake::Receive(*code) }))
+                let why = Wake::Receive(*code);
+                waits.pop().into_iter().for_each(|wait| self.push(Effect::Wake { waiter: wait.waiter, why }));
             }
-            Doomed::Senders(waits) => waits.pop().map(|waiter| self.push(Effect::Wake { waiter, why: Wake::Retry })),
+            Doomed::Senders(waits) => {
+                waits.pop().into_iter().for_each(|waiter| self.push(Effect::Wake { waiter, why: Wake::Retry }));
+            }
             Doomed::Requests(requests) => {
-                requests.pop().map(|request| self.notify(request.notify, Event::DeadName(request.name)))
+                requests.pop().into_iter().for_each(|request| self.notify(request.notify, Event::DeadName(request.name)));
             }
-            Doomed::Space(names) => names.pop().map(|(name, entry)| entry::end(name, entry, self)),
-        }
-        .is_some()
-    }
-
-    fn end_capability(&mut self, capability: Option<Capability<H>>) {
-        match capability {
-            Some(Capability::Right(right)) => right.destroy(self),
-            Some(Capability::Memory { memory, .. }) => self.push(Effect::Free(memory)),
-            Some(Capability::Ports(rights)) => self.end(Doomed::Rights(rights)),
-            Some(Capability::Null) | None => {}
+            Doomed::Space(names) => names.pop().into_iter().for_each(|(name, entry)| entry::end(name, entry, self)),
         }
     }
 
@@ -143,22 +155,11 @@ impl<H: Host> Effects<H> {
 
     /// Ends a right later: for callers that hold a lock.
     pub(crate) fn doom(&mut self, right: Right<H>) {
-        let mut rights = Vec::new();
-        rights.push(right);
-        self.end(Doomed::Rights(rights));
+        self.end(Doomed::Rights(vec![right]));
     }
 
     pub(crate) fn end(&mut self, pile: Doomed<H>) {
-        let is_empty = match &pile {
-            Doomed::Queue(queue) => queue.is_empty(),
-            Doomed::Capabilities(list) => list.is_empty(),
-            Doomed::Rights(rights) => rights.is_empty(),
-            Doomed::Receivers(waits, _) => waits.is_empty(),
-            Doomed::Senders(waits) => waits.is_empty(),
-            Doomed::Requests(requests) => requests.is_empty(),
-            Doomed::Space(_) => false,
-        };
-        if !is_empty {
+        if !pile.is_empty() {
             self.doomed.push(pile);
         }
     }

@@ -14,11 +14,21 @@ use crate::{Host, TYPE_DEAD_NAME_REQUEST};
 
 pub(crate) enum Entry<H: Host> {
     /// The receive right, `urefs` references to one send right, or both.
-    Port { port: Arc<Port<H>>, receive: bool, urefs: u16, request: Option<Place> },
+    Port {
+        port: Arc<Port<H>>,
+        receive: bool,
+        urefs: u16,
+        request: Option<Place>,
+    },
     /// One send-once right.
-    SendOnce { port: Arc<Port<H>>, request: Option<Place> },
+    SendOnce {
+        port: Arc<Port<H>>,
+        request: Option<Place>,
+    },
     Set(Arc<PortSet<H>>),
-    Dead { urefs: u16 },
+    Dead {
+        urefs: u16,
+    },
 }
 
 impl<H: Host> Entry<H> {

@@ -69,10 +69,6 @@ impl<T> List<T> {
         Ok(Place { slot, serial: self.serial })
     }
 
-    pub(crate) fn front(&self) -> Option<&T> {
-        self.nodes.get(self.first as usize)?.item.as_ref()
-    }
-
     pub(crate) fn pop(&mut self) -> Option<T> {
         if self.first == NONE { None } else { self.unlink(self.first) }
     }
@@ -85,6 +81,17 @@ impl<T> List<T> {
     pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
         self.get_mut(place)?;
         self.unlink(place.slot)
+    }
+
+    /// All items, in order.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut at = self.first;
+        core::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            at = node.after;
+            node.item.as_ref()
+        })
     }
 
     fn unlink(&mut self, slot: u32) -> Option<T> {
@@ -135,8 +142,8 @@ mod tests {
                 for place in &stale {
                     prop_assert_eq!(list.remove(*place), None);
                 }
-                prop_assert_eq!(list.front(), model.first().map(|(_, value)| value));
                 prop_assert_eq!(list.is_empty(), model.is_empty());
+                prop_assert!(list.iter().eq(model.iter().map(|(_, value)| value)));
             }
         }
     }

@@ -52,6 +52,11 @@ impl<H: Host> Names<H> {
         Some(entry)
     }
 
+    /// Whether [`Names::pop`] has nothing more to give.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_bare()
+    }
+
     /// Takes any entry out, for the end of the space.
     pub(crate) fn pop(&mut self) -> Option<(u32, Entry<H>)> {
         self.table.pop()

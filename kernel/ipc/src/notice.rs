@@ -34,13 +34,9 @@ pub(crate) fn message<H: Host>(to: Right<H>, event: Event<H>, effects: &mut Effe
         Event::PortDeleted(gone) => {
             Message::from_kernel(to, None, &mach_notify_port_deleted::Request { name: name(gone) }, Vec::new(), effects)
         }
-        Event::NoSenders(mscount) => {
-            Message::from_kernel(to, None, &mach_notify_no_senders::Request { mscount }, Vec::new(), effects)
-        }
+        Event::NoSenders(mscount) => Message::from_kernel(to, None, &mach_notify_no_senders::Request { mscount }, Vec::new(), effects),
         Event::SendOnce => Message::from_kernel(to, None, &mach_notify_send_once::Request {}, Vec::new(), effects),
-        Event::DeadName(dead) => {
-            Message::from_kernel(to, None, &mach_notify_dead_name::Request { name: name(dead) }, Vec::new(), effects)
-        }
+        Event::DeadName(dead) => Message::from_kernel(to, None, &mach_notify_dead_name::Request { name: name(dead) }, Vec::new(), effects),
         Event::PortDestroyed(receive) => {
             let mut capabilities = Vec::new();
             if capabilities.try_reserve_exact(1).is_err() {

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use abi::Code;
 
+use crate::Host;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::message::Message;
@@ -11,7 +12,6 @@ use crate::port::{Port, State};
 use crate::set::PortSet;
 use crate::space::Space;
 use crate::wait::{Wait, WaitToken};
-use crate::Host;
 
 /// How to receive.
 pub struct Receive<W> {
@@ -69,7 +69,6 @@ fn from_port<H: Host>(space: &Space<H>, port: &Arc<Port<H>>, how: Receive<H::Wai
     if let Some(received) = state.take_message(&how, effects) {
         return received;
     }
-    state.admit_sender(effects);
     match wait(how) {
         Ok(wait) => match state.receivers.push(wait) {
             Ok(place) => Received::Wait(WaitToken::on_port(port.clone(), place)),

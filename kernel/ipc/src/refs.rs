@@ -175,7 +175,8 @@ impl<H: Host> Names<H> {
                 }
             }
             Entry::SendOnce { port, request } => {
-                if let Some(request) = request.and_then(|place| port.state.lock().requests.get_mut(place)) {
+                let mut state = port.state.lock();
+                if let Some(request) = request.and_then(|place| state.requests.get_mut(place)) {
                     request.name = new;
                 }
             }

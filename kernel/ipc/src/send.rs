@@ -49,15 +49,20 @@ pub fn send<H: Host>(message: Message<H>, how: How<H::Waiter>, effects: &mut Eff
 
 impl<H: Host> State<H> {
     fn accept(&mut self, port: &Arc<Port<H>>, mut message: Message<H>, how: How<H::Waiter>, effects: &mut Effects<H>) -> Sent<H> {
+        let is_bound = message.remote.kind() == RightKind::Send && matches!(how, How::Normal(_));
+        // A limit of zero stops senders even if somebody waits, as in Mach.
         if self.queue.is_empty()
+            && !(is_bound && self.limit == 0)
             && let Some(waiter) = self.take_waiting(message.size(), effects)
         {
             self.number(&mut message);
+            // Each message that leaves admits one blocked sender; this one leaves at once.
+            self.admit_sender(effects);
             return Sent::Deliver { waiter, message };
         }
-        let is_bound = message.remote.kind() == RightKind::Send && self.queue.len() >= self.limit as usize;
         if let How::Normal(waiter) = how
             && is_bound
+            && self.queue.len() >= self.limit as usize
         {
             return self.refuse(port, message, waiter);
         }

@@ -127,9 +127,12 @@ impl<H: Host> State<H> {
         }
     }
 
-    /// Moves its turn to the end after a message was taken in that turn.
+    /// Moves to the end of the turns, after a receiver took it off the list.
     pub(crate) fn publish_after_turn(&mut self, port: &Arc<Port<H>>, effects: &mut Effects<H>) {
-        self.listed = None;
+        if let Some(set) = self.live_set() {
+            // It may have left and joined again since: then its new turn is given up.
+            self.unlist(&mut set.state.lock());
+        }
         self.publish(port, effects);
     }
 
@@ -166,4 +169,3 @@ impl<H: Host> State<H> {
         self.seqno = self.seqno.wrapping_add(1);
     }
 }
-

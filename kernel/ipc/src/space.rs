@@ -15,6 +15,9 @@ use crate::right::Right;
 use crate::set::PortSet;
 use crate::{Host, NAME_DEAD, NAME_NULL, probe};
 
+/// An entry to be named, and its port if it has one.
+type New<H> = (Entry<H>, Option<Arc<Port<H>>>);
+
 /// A port space.
 pub struct Space<H: Host> {
     id: u64,
@@ -81,7 +84,7 @@ impl<H: Host> Space<H> {
         Ok(())
     }
 
-    fn new_entry(&self, right: u32) -> Result<(Entry<H>, Option<Arc<Port<H>>>), Code> {
+    fn new_entry(&self, right: u32) -> Result<New<H>, Code> {
         match right {
             right::RECEIVE => {
                 let port = Port::new_in(self.id)?;
@@ -141,14 +144,6 @@ impl<H: Host> Space<H> {
         let mut names = self.lock_alive()?;
         match names.settle(name).ok_or(Code::INVALID_NAME)? {
             Entry::Port { port, urefs: 1.., .. } => port.object().ok_or(Code::INVALID_ARGUMENT),
-            _ => Err(Code::INVALID_RIGHT),
-        }
-    }
-
-    /// A receive right's port.
-    pub(crate) fn receive_port(&self, name: u32) -> Result<Arc<Port<H>>, Code> {
-        match self.lock_alive()?.settle(name).ok_or(Code::INVALID_NAME)? {
-            Entry::Port { port, receive: true, .. } => Ok(port.clone()),
             _ => Err(Code::INVALID_RIGHT),
         }
     }

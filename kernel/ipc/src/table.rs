@@ -12,7 +12,10 @@ use crate::{NAME_DEAD, NAME_NULL};
 
 enum Slot<T> {
     /// Free: the names before and after it in the free list.
-    Free { before: u32, after: u32 },
+    Free {
+        before: u32,
+        after: u32,
+    },
     Used(T),
 }
 
@@ -123,6 +126,11 @@ impl<T> Table<T> {
             Slot::Used(item) => Some(item),
             Slot::Free { .. } => None,
         }
+    }
+
+    /// Whether there are neither names nor slots: so after [`Table::pop`] gave all.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.dense.is_empty() && self.sparse.is_empty()
     }
 
     /// Takes any item out, for the end of a space; a bounded step each time.

@@ -1,9 +1,12 @@
 //! Address-space identifiers: tags that let TLB entries of several spaces live side by side.
 //!
 //! There are 256 or 65536 of them and any number of spaces, so they are lent by generation. A space's [`Context`] holds the generation
-//! and the ASID it got in it. When all are lent, a new generation begins: everything is invalidated everywhere, and every space gets a new
-//! ASID the next time it runs. Only the ASIDs of spaces that are running at that moment stay theirs (*reserved*), as nobody tells their CPUs.
-//! It is the algorithm of Linux (arch/arm64/mm/context.c; Deacon), but the invalidation at a new generation goes to all CPUs at once.
+//! and the ASID it got in it. When all are lent, a new generation begins: every space gets a new ASID the next time it runs, and every CPU
+//! invalidates all it holds before it takes up an ASID of the new generation. Only the ASIDs of spaces that are running at that moment stay
+//! theirs (*reserved*), as nobody tells their CPUs. It is the algorithm of Linux (arch/arm64/mm/context.c).
+//!
+//! One invalidation for all CPUs when the generation begins would not do: a CPU that has called `activate` and not yet written TTBR0 still
+//! walks with the ASID it had before, which is not reserved, and would fill its TLB again after the invalidation.
 //!
 //! ASID 0 is never lent: it is in TTBR0 when no space is.
 
@@ -56,6 +59,8 @@ struct Lent {
     next: usize,
     /// For each CPU the context that it ran when the generation began.
     reserved: Box<[u64]>,
+    /// For each CPU whether its TLB may have entries of an older generation.
+    stale: Box<[bool]>,
 }
 
 impl Asids {
@@ -70,6 +75,7 @@ impl Asids {
             count,
             next: 1,
             reserved: repeat_with(|| 0).take(cpus).collect(),
+            stale: repeat_with(|| false).take(cpus).collect(),
         };
         lent.take(0);
         Self {
@@ -79,7 +85,7 @@ impl Asids {
         }
     }
 
-    /// The ASID with which `cpu` is going to run the space, for TTBR0 (`Tables::ttbr0`, then ISB). With interrupts masked, on that CPU.
+    /// The ASID with which `cpu` is going to run the space, for TTBR0 (`Tables::ttbr0`, then ISB). Called on that CPU, with interrupts masked until TTBR0 is written.
     pub fn activate(&self, cpu: usize, context: &Context, hardware: &impl Hardware) -> u16 {
         let wanted = context.0.load(SeqCst);
         let running = self.active[cpu].load(Relaxed);
@@ -95,9 +101,13 @@ impl Asids {
         let mut lent = self.lent.lock();
         let mut current = context.0.load(SeqCst);
         if current & !ASID_MASK != self.generation.load(SeqCst) {
-            current = self.renew(&mut lent, current, hardware);
+            current = self.renew(&mut lent, current);
             context.0.store(current, SeqCst);
             // Before this CPU walks with the new ASID: whoever does not see it yet (`Flush::finish`) wrote its entries before.
+            hardware.dsb_ish();
+        }
+        if core::mem::take(&mut lent.stale[cpu]) {
+            hardware.tlbi_local();
             hardware.dsb_ish();
         }
         self.active[cpu].store(current, SeqCst);
@@ -105,7 +115,7 @@ impl Asids {
     }
 
     /// A context of this generation for a space that has an older one.
-    fn renew(&self, lent: &mut Lent, old: u64, hardware: &impl Hardware) -> u64 {
+    fn renew(&self, lent: &mut Lent, old: u64) -> u64 {
         let generation = self.generation.load(SeqCst);
         let asid = old & ASID_MASK;
         if lent.keep(old, generation | asid) {
@@ -118,12 +128,12 @@ impl Asids {
         if let Some(asid) = lent.find() {
             return generation | asid as u64;
         }
-        let generation = self.begin_generation(lent, generation, hardware);
+        let generation = self.begin_generation(lent, generation);
         let asid = lent.find().expect("there are more ASIDs than CPUs");
         generation | asid as u64
     }
 
-    fn begin_generation(&self, lent: &mut Lent, old: u64, hardware: &impl Hardware) -> u64 {
+    fn begin_generation(&self, lent: &mut Lent, old: u64) -> u64 {
         let generation = old + FIRST_GENERATION;
         self.generation.store(generation, SeqCst);
         lent.map.fill(0);
@@ -138,9 +148,7 @@ impl Asids {
             lent.take((running & ASID_MASK) as usize);
         }
         lent.next = 1;
-        hardware.dsb_ishst();
-        hardware.tlbi_all();
-        hardware.dsb_ish();
+        lent.stale.fill(true);
         generation
     }
 }

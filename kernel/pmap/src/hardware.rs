@@ -5,7 +5,7 @@
 
 use frames::FrameNumber;
 
-/// The machine. All CPUs in the inner-shareable domain are meant by every TLBI.
+/// The machine. Every TLBI but `tlbi_local` is for all CPUs of the inner-shareable domain.
 pub trait Hardware: Send + Sync {
     /// A frame for a table, filled with zeroes.
     fn allocate_table(&self) -> Option<FrameNumber>;
@@ -49,8 +49,8 @@ pub trait Hardware: Send + Sync {
     /// TLBI ASIDE1IS: everything of one ASID, all levels.
     fn tlbi_asid(&self, asid: u16);
 
-    /// TLBI VMALLE1IS: everything.
-    fn tlbi_all(&self);
+    /// TLBI VMALLE1: everything, on this CPU only.
+    fn tlbi_local(&self);
 
     /// Makes a page's contents visible to instruction fetches on all CPUs: cleans the data cache, invalidates the instruction cache.
     fn sync_icache(&self, frame: FrameNumber);

@@ -4,7 +4,7 @@
 //! touching and unmapping one page in every 2 MiB of its 128 TiB. Only a remove that leaves a table empty looks at it.
 
 use crate::flush::{BATCH, Flush};
-use crate::geometry::{ENTRIES, LEAF, index, next};
+use crate::geometry::{ENTRIES, LEAF, USER_END, index, next};
 use crate::hardware::Hardware;
 use crate::pte::Pte;
 use crate::tables::{Slot, Tables};
@@ -60,6 +60,7 @@ impl Batch {
 impl<H: Hardware> Tables<H> {
     /// Removes all translations in `start..end`. `removed` is told of each page after no CPU can use it, without the lock held.
     pub fn remove(&self, start: u64, end: u64, removed: &mut dyn FnMut(u64, FrameNumber)) {
+        let end = end.min(USER_END);
         let mut at = Some(start);
         while let Some(start) = at {
             let mut batch = Batch::new();

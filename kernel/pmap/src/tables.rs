@@ -88,6 +88,7 @@ impl<H: Hardware> Tables<H> {
         if !protection.contains(Protection::READ) {
             return self.remove(start, end, &mut |_, _| {});
         }
+        let end = end.min(USER_END);
         let mut at = start;
         while at < end {
             let _held = self.lock.lock();

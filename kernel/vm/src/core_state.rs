@@ -62,7 +62,7 @@ impl Core {
 
     /// There is a default pager, or there isn't any more.
     pub fn set_default_policy(&self, policy: Option<PagerPolicy>) {
-        *self.default_policy.lock() = policy;
+        *self.default_policy.lock() = policy.map(PagerPolicy::limited);
     }
 
     /// The default pager said that it has no room. It may have some again when an extent was discarded.

@@ -1,5 +1,7 @@
 //! An entry of an address map: a range, what it shows, and with which rights.
 
+use alloc::sync::Arc;
+
 use abi::vm::{Inherit, PAGE_SIZE, Protection};
 
 use crate::core_state::Core;
@@ -41,14 +43,19 @@ impl Entry {
             && self.wired == next.wired
             && match (&self.object, &next.object) {
                 (None, None) => true,
-                (Some(a), Some(b)) => alloc::sync::Arc::ptr_eq(a.arc(), b.arc()) && self.offset + (self.end - start) == next.offset,
+                (Some(a), Some(b)) => Arc::ptr_eq(a.arc(), b.arc()) && self.offset + (self.end - start) == next.offset,
                 // An object may hold pages past the entry's end that nobody shows any more: it must not grow over them.
                 _ => false,
             }
     }
 
-    /// The first page of the object that it shows.
-    pub(crate) const fn first_page(&self) -> u64 {
-        self.offset / PAGE_SIZE
+    /// The pages of its object that it shows, starting at `start`.
+    pub(crate) const fn pages_from(&self, start: u64) -> (u64, u64) {
+        (self.offset / PAGE_SIZE, (self.offset + (self.end - start)) / PAGE_SIZE)
+    }
+
+    /// Whether it shows this object.
+    pub(crate) fn is_of(&self, object: &ObjectRef) -> bool {
+        self.object.as_ref().is_some_and(|shown| Arc::ptr_eq(shown.arc(), object.arc()))
     }
 }

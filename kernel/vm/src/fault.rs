@@ -1,7 +1,8 @@
 //! Missed: map entry, object, no page (page's life, step 3: Missed).
 //!
 //! The fault engine. It looks a page up, does at once what can be done at once (enter, zero, copy), and otherwise says what the caller must do:
-//! ask the pager, wait, find memory, or tell the thread. Whoever woke up comes here again; nothing is remembered between.
+//! ask the pager (`ask.rs`), wait, find memory, or tell the thread. Whoever woke up comes here again; nothing is remembered between. What is
+//! done with a page that was found is `want.rs`'s.
 
 use alloc::sync::Arc;
 
@@ -9,14 +10,16 @@ use abi::Code;
 use abi::vm::{PAGE_SIZE, Protection};
 use frames::{Frame, FrameNumber, Purpose};
 
+use crate::ask::Absent;
 use crate::core_state::Counter;
 use crate::entry::Entry;
 use crate::frame_table::Owner;
-use crate::leaf::{Cell, LEAF_PAGES, Leaf, LeafInner, LeafRef};
+use crate::leaf::{Cell, LEAF_PAGES, Leaf, LeafRef};
 use crate::map::Map;
-use crate::object::{Inner, Kind, Object, Pager, PagerId};
+use crate::object::{Inner, Kind, Object, PagerId};
 use crate::page::Page;
 use crate::source::NotPushed;
+use crate::want::{Slot, Target, Want};
 use crate::{Pmap, Vm};
 
 /// What an access tries.
@@ -68,14 +71,25 @@ pub enum Outcome {
     Refuse(Code),
 }
 
-/// Where a page shall be entered.
-pub(crate) struct Target<'a, P> {
-    pub(crate) pmap: &'a Arc<P>,
-    pub(crate) address: u64,
-    pub(crate) protection: Protection,
-    pub(crate) wired: bool,
-    /// Pages of the entry that follow this one.
-    pub(crate) following: u64,
+/// Which page is needed, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    pub(crate) page: u64,
+    pub(crate) write: bool,
+    /// Pages from this one on that may be asked for with it.
+    pub(crate) reach: u64,
+    pub(crate) purpose: Purpose,
+}
+
+impl Need {
+    /// A page to be read, by nobody in particular.
+    pub(crate) const fn to_read(page: u64, purpose: Purpose) -> Self {
+        Self { page, write: false, reach: 1, purpose }
+    }
+
+    const fn slot(&self) -> usize {
+        (self.page % LEAF_PAGES as u64) as usize
+    }
 }
 
 /// What a look at a page says.
@@ -98,8 +112,14 @@ enum Found {
     Refuse(Code),
 }
 
-/// Neighbours that are entered with a page, if they are there.
-const AROUND: usize = 16;
+/// How a copy of a page's bytes went.
+enum Copied {
+    Done,
+    /// It isn't resident.
+    Absent,
+    /// Its frame is being written out.
+    Wait(u64),
+}
 
 impl<P: Pmap> Vm<P> {
     /// A thread's access to `address` failed.
@@ -112,71 +132,82 @@ impl<P: Pmap> Vm<P> {
         if !entry.protection.contains(access.needs()) {
             return Outcome::Refuse(Code::PROTECTION_FAILURE);
         }
-        self.fault_entry(map, start, entry, address, access == Access::Write, purpose)
+        self.fault_entry(map, start, entry, address, access, purpose)
     }
 
     /// Makes a page of an entry resident and enters it.
-    pub(crate) fn fault_entry(&self, map: &Map<P>, start: u64, entry: &mut Entry, address: u64, write: bool, purpose: Purpose) -> Outcome {
+    pub(crate) fn fault_entry(&self, map: &Map<P>, start: u64, entry: &mut Entry, address: u64, access: Access, purpose: Purpose) -> Outcome {
+        let reach = (entry.end - address) / PAGE_SIZE;
         let target = Target {
             pmap: map.pmap(),
             address,
-            protection: entry.protection,
+            protection: Self::never_both(entry.protection, access),
             wired: entry.wired > 0,
-            following: (entry.end - address) / PAGE_SIZE - 1,
+            following: reach - 1,
         };
-        let page = (entry.offset + (address - start)) / PAGE_SIZE;
+        let need = Need { page: (entry.offset + (address - start)) / PAGE_SIZE, write: access == Access::Write, reach, purpose };
         let object = entry.object_or_new(self.core);
-        self.resolve(object.arc(), page, write, Some(&target), purpose)
+        self.resolve(object.arc(), need, &mut Want::Map(&target))
     }
 
-    /// Makes a page of an object resident, ready to be written if asked, and enters it.
-    pub(crate) fn resolve(
-        &self,
-        object: &Arc<Object>,
-        page: u64,
-        write: bool,
-        target: Option<&Target<'_, P>>,
-        purpose: Purpose,
-    ) -> Outcome {
+    /// A page is writable or executable, never both: where an entry allows both, the last access decides, and the next of the other kind faults.
+    fn never_both(protection: Protection, access: Access) -> Protection {
+        match (protection.contains(Protection::WRITE.union(Protection::EXECUTE)), access) {
+            (false, _) => protection,
+            (true, Access::Execute) => protection.difference(Protection::WRITE),
+            (true, _) => protection.difference(Protection::EXECUTE),
+        }
+    }
+
+    /// Makes a page of an object resident, ready to be written if asked, and does with it what is wanted.
+    pub(crate) fn resolve(&self, object: &Arc<Object>, need: Need, want: &mut Want<'_, P>) -> Outcome {
         if let Kind::Device { first, pages } = object.kind() {
-            return Self::enter_device(*first, *pages, page, target);
+            return Self::enter_device(*first, *pages, need.page, want);
         }
         let mut inner = object.lock();
-        let at = (page % LEAF_PAGES as u64) as usize;
-        let leaf = match write {
-            true => Arc::clone(self.own_leaf(&mut inner, page).arc()),
-            false => Arc::clone(inner.leaf(self.core, page).arc()),
+        // A source is locked before any leaf.
+        let source = inner.source.as_ref().filter(|source| source.covers(need.page)).cloned();
+        let from = source.as_ref().and_then(|source| source.object.existing_leaf(need.page));
+        let at = need.slot();
+        let leaf = match need.write {
+            true => Arc::clone(self.own_leaf(&mut inner, need.page).arc()),
+            false => Arc::clone(inner.leaf(self.core, need.page).arc()),
         };
-        if write && !inner.copies.is_empty() && leaf.with(at, |cell| cell.page.frame().is_some()) {
-            if let Err(NotPushed(outcome)) = self.push(&mut inner, page) {
-                return outcome;
-            }
+        let is_resident = |cell: Cell<'_>| cell.page.frame().is_some();
+        let is_pushed = need.write && !inner.copies.is_empty() && leaf.with(at, is_resident);
+        if is_pushed && let Err(NotPushed(outcome)) = self.push(&mut inner, need.page) {
+            return outcome;
         }
-        let mut locked = leaf.lock();
-        match leaf.with_locked(&mut locked, at, |cell| look(cell, write)) {
-            Found::Enter { frame, writable } => self.enter(&leaf, &mut locked, at, frame, writable, target),
+        let mut slot = Slot { leaf: &leaf, locked: leaf.lock(), at, is_copied: !inner.copies.is_empty(), is_private: object.users() == 1 };
+        // It may have come in since: then the copies lack it.
+        if need.write && !is_pushed && slot.is_copied && slot.with(is_resident) {
+            return Outcome::Again;
+        }
+        match slot.with(|cell| look(cell, need.write)) {
+            Found::Enter { frame, writable } => self.deliver(&mut slot, frame, writable, want),
             Found::Unsent { frame } => {
                 self.core.add_returning(-1);
-                self.enter(&leaf, &mut locked, at, frame, true, target)
+                self.deliver(&mut slot, frame, true, want)
             }
-            Found::Copy => self.copy_page(&leaf, &mut locked, at, target, purpose),
-            Found::AtPager => self.ask(object, &mut inner, locked, page, write),
+            Found::Copy => self.copy_page(&mut slot, want, need.purpose),
+            Found::AtPager => self.ask(object, &mut inner, slot, need, Absent::Paged),
             Found::Wait(key) => Outcome::Wait(key),
             Found::Refuse(code) => Outcome::Refuse(code),
-            Found::Missing => match (object.kind(), &inner.source) {
-                (Kind::Pager(_), _) => self.ask(object, &mut inner, locked, page, write),
-                (_, Some(source)) if source.covers(page) => {
-                    let source = Arc::clone(&source.object);
-                    self.from_source(&source, &leaf, &mut locked, page, write, target, purpose).unwrap_or_else(|| {
-                        drop(locked);
-                        drop(inner);
-                        match self.resolve(&source, page, false, None, purpose) {
-                            Outcome::Done => Outcome::Again,
-                            other => other,
-                        }
-                    })
+            Found::Missing => match (object.kind(), source) {
+                (Kind::Pager(_), _) => self.ask(object, &mut inner, slot, need, Absent::Never),
+                (_, Some(source)) => {
+                    if let Some(outcome) = from.and_then(|from| self.from_source(&from, &mut slot, need, want)) {
+                        return outcome;
+                    }
+                    drop(slot);
+                    drop(inner);
+                    let need = Need { write: false, reach: need.reach.min(source.end - need.page), ..need };
+                    match self.resolve(&source.object, need, &mut Want::Bytes(&mut |_, _| ())) {
+                        Outcome::Done => Outcome::Again,
+                        other => other,
+                    }
                 }
-                _ => self.zero_fill(&leaf, &mut locked, at, write, target, purpose),
+                _ => self.zero_fill(&mut slot, need, want),
             },
         }
     }
@@ -190,221 +221,68 @@ impl<P: Pmap> Vm<P> {
         leaf
     }
 
-    fn enter_device(first: FrameNumber, pages: u64, page: u64, target: Option<&Target<'_, P>>) -> Outcome {
-        let Some(target) = target.filter(|_| page < pages) else { return Outcome::Refuse(Code::MEMORY_ERROR) };
-        let protection = target.protection.difference(Protection::EXECUTE);
-        match target.pmap.enter(target.address, FrameNumber(first.0 + page as u32), protection) {
-            Ok(()) => Outcome::Done,
-            Err(_) => Outcome::Shortage,
-        }
-    }
-
-    fn enter(
-        &self,
-        leaf: &Arc<Leaf>,
-        locked: &mut LeafInner,
-        at: usize,
-        frame: FrameNumber,
-        writable: bool,
-        target: Option<&Target<'_, P>>,
-    ) -> Outcome {
-        let Some(target) = target else { return Outcome::Done };
-        if self.enter_one(frame, target.address, writable, target).is_err() {
-            return Outcome::Shortage;
-        }
-        if !target.wired {
-            self.enter_around(leaf, locked, at, target);
-        }
-        Outcome::Done
-    }
-
-    fn enter_one(&self, frame: FrameNumber, address: u64, writable: bool, target: &Target<'_, P>) -> Result<(), crate::NoTables> {
-        let protection = match writable {
-            true => target.protection,
-            false => target.protection.difference(Protection::WRITE),
-        };
-        self.frames.enter(frame, target.pmap, address, protection, target.wired)
-    }
-
-    /// A run arrives as a whole: what follows the page and is mapped nowhere yet is entered with it.
-    fn enter_around(&self, leaf: &Arc<Leaf>, locked: &mut LeafInner, at: usize, target: &Target<'_, P>) {
-        let most = AROUND.min(LEAF_PAGES - at).min(target.following as usize + 1);
-        for next in 1..most {
-            let neighbour = leaf.with_locked(locked, at + next, |cell| match cell.page {
-                Page::Resident { frame, dirty, .. } => Some((frame.number(), *dirty && cell.exclusive)),
-                _ => None,
-            });
-            let Some((frame, writable)) = neighbour.filter(|(frame, _)| !self.frames.is_mapped(*frame)) else { return };
-            if self.enter_one(frame, target.address + next as u64 * PAGE_SIZE, writable, target).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn zero_fill(
-        &self,
-        leaf: &Arc<Leaf>,
-        locked: &mut LeafInner,
-        at: usize,
-        write: bool,
-        target: Option<&Target<'_, P>>,
-        purpose: Purpose,
-    ) -> Outcome {
-        let Some(frame) = self.core.pool().allocate(purpose) else { return Outcome::Shortage };
+    fn zero_fill(&self, slot: &mut Slot<'_>, need: Need, want: &mut Want<'_, P>) -> Outcome {
+        let Some(frame) = self.core.pool().allocate(need.purpose) else { return Outcome::Shortage };
         self.core.pool().zero(&frame);
         self.core.count(Counter::ZeroFills, 1);
-        self.place(leaf, locked, at, frame, write, target)
+        self.place(slot, frame, need.write, want)
     }
 
-    /// Puts a frame of the leaf's own in a slot that is empty or shared, and enters it.
-    fn place(
-        &self,
-        leaf: &Arc<Leaf>,
-        locked: &mut LeafInner,
-        at: usize,
-        frame: Frame,
-        dirty: bool,
-        target: Option<&Target<'_, P>>,
-    ) -> Outcome {
-        self.frames.adopt(&frame, Owner::Leaf(Arc::downgrade(leaf)));
+    /// Puts a frame of the leaf's own in a slot that is empty or shared, and delivers it.
+    fn place(&self, slot: &mut Slot<'_>, frame: Frame, dirty: bool, want: &mut Want<'_, P>) -> Outcome {
+        self.frames.adopt(&frame, Owner::Leaf(Arc::downgrade(slot.leaf)));
         let number = frame.number();
-        let _ = locked.replace(at, Page::Resident { frame, dirty, kept: false });
-        self.enter(leaf, locked, at, number, dirty, target)
+        drop(slot.locked.replace(slot.at, Page::Resident { frame, dirty, kept: false }));
+        self.deliver(slot, number, dirty, want)
     }
 
     /// A write to a page that another copy shares.
-    fn copy_page(&self, leaf: &Arc<Leaf>, locked: &mut LeafInner, at: usize, target: Option<&Target<'_, P>>, purpose: Purpose) -> Outcome {
+    fn copy_page(&self, slot: &mut Slot<'_>, want: &mut Want<'_, P>, purpose: Purpose) -> Outcome {
         let Some(frame) = self.core.pool().allocate(purpose) else { return Outcome::Shortage };
-        let copied = leaf.with_locked(locked, at, |cell| self.copy_out_of(cell.page, &frame));
-        if !copied {
-            self.core.pool().free(frame);
-            return Outcome::Again;
-        }
-        self.core.count(Counter::CopyFaults, 1);
-        self.place(leaf, locked, at, frame, true, target)
+        let is_private = slot.is_private;
+        let copied = slot.with(|cell| self.copy_out_of(&cell, &frame, is_private, want));
+        self.place_copy(slot, frame, copied, want).unwrap_or(Outcome::Again)
     }
 
-    /// Copies a page that shall be left behind, and takes it away from whoever maps it: they come back and find the right one.
-    fn copy_out_of(&self, page: &Page, to: &Frame) -> bool {
-        let copied = match page {
-            Page::Resident { frame, .. } | Page::Returning { frame, .. } => {
-                self.core.pool().copy(frame, to);
-                true
-            }
-            _ => false,
-        };
-        if let (true, Some(frame)) = (copied, page.frame()) {
-            self.frames.unmap(frame);
-        }
-        copied
-    }
-
-    /// A page that a copy hasn't got: the source's is entered to be read, or copied to be written. None if the source must be asked first.
-    #[expect(clippy::too_many_arguments, reason = "both ends of a copy, and where it goes")]
-    fn from_source(
-        &self,
-        source: &Arc<Object>,
-        leaf: &Arc<Leaf>,
-        locked: &mut LeafInner,
-        page: u64,
-        write: bool,
-        target: Option<&Target<'_, P>>,
-        purpose: Purpose,
-    ) -> Option<Outcome> {
-        let at = (page % LEAF_PAGES as u64) as usize;
-        let from = source.existing_leaf(page)?;
-        if write {
-            let Some(frame) = self.core.pool().allocate(purpose) else { return Some(Outcome::Shortage) };
-            if !from.with(at, |cell| self.copy_out_of(cell.page, &frame)) {
-                self.core.pool().free(frame);
-                return None;
-            }
+    fn place_copy(&self, slot: &mut Slot<'_>, frame: Frame, copied: Copied, want: &mut Want<'_, P>) -> Option<Outcome> {
+        if let Copied::Done = copied {
             self.core.count(Counter::CopyFaults, 1);
-            return Some(self.place(leaf, locked, at, frame, true, target));
+            return Some(self.place(slot, frame, true, want));
         }
-        from.with(at, |cell| {
-            let frame = cell.page.frame()?;
-            Some(match target.map(|target| self.enter_one(frame, target.address, false, target)) {
-                Some(Err(_)) => Outcome::Shortage,
-                _ => Outcome::Done,
-            })
-        })
+        self.core.pool().free(frame);
+        match copied {
+            Copied::Wait(key) => Some(Outcome::Wait(key)),
+            _ => None,
+        }
     }
 
-    /// Marks a run of absent pages as requested.
-    fn ask(&self, object: &Arc<Object>, inner: &mut Inner, mut locked: spin::MutexGuard<'_, LeafInner>, page: u64, write: bool) -> Outcome {
-        let (pager, most) = match object.kind() {
-            Kind::Pager(id) => match object.pager() {
-                Pager { dead: Some(code), .. } => return Outcome::Refuse(code),
-                Pager { ready: false, .. } => return Outcome::Wait(object.ready_key()),
-                Pager { policy, .. } => (*id, policy.run_pages),
-            },
-            _ => match self.core.default_policy() {
-                Some(policy) => (PagerId::DEFAULT, policy.run_pages),
-                None => return Outcome::Refuse(Code::MEMORY_FAILURE),
-            },
-        };
-        let window = inner.read_ahead(page, most.min((self.core.pool().available() / 4) as u32));
-        let at = (page % LEAF_PAGES as u64) as usize;
-        let Some(leaf) = inner.leaf_if_any(page).map(|leaf| Arc::clone(leaf.arc())) else { return Outcome::Again };
-        let (first, key) = match pager {
-            PagerId::DEFAULT => match locked.home(at) {
-                Some(home) => (home, leaf.with_locked(&mut locked, at, |cell| cell.key)),
-                None => return Outcome::Refuse(Code::MEMORY_FAILURE),
-            },
-            _ => (page, leaf.with_locked(&mut locked, at, |cell| cell.key)),
-        };
-        let mut pages = mark_requested(&leaf, &mut locked, at, window, |locked, at, run| {
-            pager != PagerId::DEFAULT || locked.home(at) == Some(first + u64::from(run))
-        });
-        drop(locked);
-        while pager != PagerId::DEFAULT && pages < window && (page + u64::from(pages)).is_multiple_of(LEAF_PAGES as u64) {
-            let leaf = Arc::clone(inner.leaf(self.core, page + u64::from(pages)).arc());
-            let more = mark_requested(&leaf, &mut leaf.lock(), 0, window - pages, |_, _, _| true);
-            if more == 0 {
-                break;
+    /// Copies a page that shall be left behind, and first takes it away from whoever maps it, so that no write is missed: they come back and
+    /// find the right one. Wired translations are left to those who keep the page: an object with one user has only the one that is
+    /// replaced now.
+    fn copy_out_of(&self, cell: &Cell<'_>, to: &Frame, is_private: bool, want: &Want<'_, P>) -> Copied {
+        match (&*cell.page, want) {
+            (Page::Cleaning { .. }, _) => return Copied::Wait(cell.key),
+            (Page::Resident { frame, .. } | Page::Returning { frame, .. }, Want::Map(target)) if is_private => {
+                self.frames.leave(frame.number(), target.pmap, target.address);
+                self.core.pool().copy(frame, to);
             }
-            pages += more;
+            (Page::Resident { frame, .. } | Page::Returning { frame, .. }, _) => {
+                self.frames.unmap(frame.number());
+                self.core.pool().copy(frame, to);
+            }
+            _ => return Copied::Absent,
         }
-        inner.expected = page + u64::from(pages);
-        self.core.count(Counter::Requests, 1);
-        self.core.count(Counter::PagesRequested, u64::from(pages));
-        Outcome::Ask(Ask { pager, first, pages, write, key })
+        Copied::Done
     }
-}
 
-/// Marks absent pages from a slot on, as many as there are in a row; gives how many.
-fn mark_requested(leaf: &Arc<Leaf>, locked: &mut LeafInner, at: usize, most: u32, belongs: impl Fn(&LeafInner, usize, u32) -> bool) -> u32 {
-    let mut run = 0;
-    while run < most && at + (run as usize) < LEAF_PAGES && belongs(locked, at + run as usize, run) {
-        let marked = leaf.with_locked(locked, at + run as usize, |cell| match cell.page {
-            Page::Paged => {
-                *cell.page = Page::Requested { known: true };
-                true
-            }
-            Page::Empty => {
-                *cell.page = Page::Requested { known: false };
-                true
-            }
-            _ => false,
-        });
-        if !marked {
-            break;
+    /// A page that a copy hasn't got: the source's is used to be read, or copied to be written. None if the source must be asked first.
+    fn from_source(&self, from: &Arc<Leaf>, slot: &mut Slot<'_>, need: Need, want: &mut Want<'_, P>) -> Option<Outcome> {
+        if !need.write {
+            return from.with(slot.at, |cell| self.lend(cell, want));
         }
-        run += 1;
-    }
-    run
-}
-
-impl Inner {
-    /// How many pages to ask for at a miss: twice as many as last time for a sequential reader, fewer for any other.
-    fn read_ahead(&mut self, page: u64, most: u32) -> u32 {
-        self.window = match page == self.expected {
-            true => (self.window * 2).max(8),
-            false => self.window / 4,
-        };
-        self.window = self.window.clamp(1, most.max(1));
-        self.window
+        let Some(frame) = self.core.pool().allocate(need.purpose) else { return Some(Outcome::Shortage) };
+        let copied = from.with(slot.at, |cell| self.copy_out_of(&cell, &frame, slot.is_private, want));
+        self.place_copy(slot, frame, copied, want)
     }
 }
 
@@ -413,7 +291,7 @@ fn look(cell: Cell<'_>, write: bool) -> Found {
     match cell.page {
         Page::Empty => Found::Missing,
         Page::Paged => Found::AtPager,
-        Page::Requested { .. } => Found::Wait(cell.key),
+        Page::Requested { .. } | Page::Filling { .. } | Page::Shared => Found::Wait(cell.key),
         Page::Failed { code, known } => {
             let code = *code;
             *cell.page = Page::absent(*known);
@@ -434,6 +312,5 @@ fn look(cell: Cell<'_>, write: bool) -> Found {
             Found::Unsent { frame: number }
         }
         Page::Returning { frame, .. } => Found::Enter { frame: frame.number(), writable: false },
-        Page::Shared => Found::Wait(cell.key),
     }
 }

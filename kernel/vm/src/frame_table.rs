@@ -48,6 +48,10 @@ impl<P> Mapping<P> {
     const fn is_wired(&self) -> bool {
         self.address & 1 != 0
     }
+
+    fn is_at(&self, pmap: &Arc<P>, address: u64) -> bool {
+        self.page() == address && Arc::ptr_eq(&self.pmap, pmap)
+    }
 }
 
 /// Most frames are mapped once.
@@ -147,10 +151,37 @@ impl<P: Pmap> FrameTable<P> {
         self.record(frame).lock().mappings.remove(pmap, address);
     }
 
-    /// Removes all translations of a frame. The caller's lock on its page keeps new ones away.
+    /// Removes all translations of a frame. The caller's lock on its page keeps new ones away; the record's lock is held until they are gone, so
+    /// that none is removed that another CPU entered at the same address meanwhile.
     pub(crate) fn unmap(&self, frame: FrameNumber) {
-        let mappings = core::mem::replace(&mut self.record(frame).lock().mappings, Mappings::None);
-        mappings.each(|mapping| mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ()));
+        let mut record = self.record(frame).lock();
+        record.mappings.each(|mapping| mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ()));
+        record.mappings = Mappings::None;
+    }
+
+    /// Removes the translations of a frame that is left behind at `address`, but not the wired ones of those who stay.
+    pub(crate) fn leave(&self, frame: FrameNumber, pmap: &Arc<P>, address: u64) {
+        let mut record = self.record(frame).lock();
+        record.mappings.retain(|mapping| {
+            let stays = mapping.is_wired() && !mapping.is_at(pmap, address);
+            if !stays {
+                mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ());
+            }
+            stays
+        });
+    }
+
+    /// A page that is no more doesn't need its frame's record.
+    pub(crate) fn disown(&self, index: usize) {
+        let mut record = self.chunks[index / CHUNK][index % CHUNK].lock();
+        let is_gone = match &record.owner {
+            Owner::None => true,
+            Owner::Leaf(leaf) => leaf.strong_count() == 0,
+            Owner::Page(page) => page.strong_count() == 0,
+        };
+        if is_gone {
+            record.owner = Owner::None;
+        }
     }
 
     /// Takes write access away from all translations of a frame.
@@ -172,8 +203,15 @@ impl<P: Pmap> FrameTable<P> {
 
     /// Looks at the accessed flags of a frame's translations and forgets them; true if it may be evicted.
     pub(crate) fn is_idle(&self, frame: FrameNumber) -> bool {
-        let record = self.record(frame).lock();
-        record.age >= GRACE - 1 && !record.mappings.is_wired() && !record.mappings.take_accessed()
+        let mut record = self.record(frame).lock();
+        if record.age < GRACE - 1 || record.mappings.is_wired() {
+            return false;
+        }
+        let is_used = record.mappings.take_accessed();
+        if is_used {
+            record.age = 0;
+        }
+        !is_used
     }
 
     /// The clock's hand passes a frame.
@@ -193,7 +231,7 @@ impl<P: Pmap> FrameTable<P> {
 
 impl<P: Pmap> Mappings<P> {
     fn find(&mut self, pmap: &Arc<P>, address: u64) -> Option<&mut Mapping<P>> {
-        let matches = |mapping: &&mut Mapping<P>| mapping.page() == address && Arc::ptr_eq(&mapping.pmap, pmap);
+        let matches = |mapping: &&mut Mapping<P>| mapping.is_at(pmap, address);
         match self {
             Self::None => None,
             Self::One(mapping) => Some(mapping).filter(matches),
@@ -226,11 +264,14 @@ impl<P: Pmap> Mappings<P> {
     }
 
     fn remove(&mut self, pmap: &Arc<P>, address: u64) {
-        let is_it = |mapping: &Mapping<P>| mapping.page() == address && Arc::ptr_eq(&mapping.pmap, pmap);
+        self.retain(|mapping| !mapping.is_at(pmap, address));
+    }
+
+    fn retain(&mut self, mut stays: impl FnMut(&Mapping<P>) -> bool) {
         match self {
-            Self::One(mapping) if is_it(mapping) => *self = Self::None,
+            Self::One(mapping) if !stays(mapping) => *self = Self::None,
             Self::Many(list) => {
-                list.retain(|mapping| !is_it(mapping));
+                list.retain(stays);
                 if list.is_empty() {
                     *self = Self::None;
                 }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use crate::core_state::Core;
 use crate::leaf::{Cell, LEAF_PAGES};
 use crate::object::{Object, PagerId};
-use crate::swap::Resident;
+use crate::swap::{HomePage, Resident};
 
 /// The pages that one memory object at a pager stands for, by their numbers there.
 #[derive(Clone)]
@@ -26,6 +26,20 @@ impl Home {
         }
     }
 
+    /// What those wait for who wait for a page's pager. It can be told from the answer alone, so that they wake even if the page is gone by then.
+    /// Two pages may have one key: whoever wakes looks again.
+    pub(crate) fn key(&self, page: u64) -> u64 {
+        match self {
+            Self::Object(object) => key_in(Arc::as_ptr(object), page),
+            Self::Swap => swap_key(page),
+        }
+    }
+
+    /// Whether the pager is gone: nothing that it says counts any more.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self, Self::Object(object) if object.is_dead())
+    }
+
     /// Works on a page, if there is any record of it.
     pub(crate) fn with<R>(&self, core: &Core, page: u64, work: impl FnOnce(Cell<'_>) -> R) -> Option<R> {
         match self {
@@ -42,4 +56,19 @@ impl Home {
             }
         }
     }
+}
+
+/// The key of a page of a pager's object.
+pub(crate) fn key_in(object: *const Object, page: u64) -> u64 {
+    (object.addr() as u64) ^ spread(page)
+}
+
+/// The key of a page of the swap space.
+pub(crate) const fn swap_key(page: HomePage) -> u64 {
+    spread(page)
+}
+
+/// Different numbers for different pages (the factor is odd), none of them zero.
+const fn spread(page: u64) -> u64 {
+    (page + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

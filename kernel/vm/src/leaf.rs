@@ -14,7 +14,7 @@ use frames::Frame;
 
 use crate::core_state::Core;
 use crate::frame_table::Owner;
-use crate::home::Home;
+use crate::home::{Home, key_in, swap_key};
 use crate::object::Object;
 use crate::page::Page;
 use crate::swap::HomePage;
@@ -42,8 +42,6 @@ pub(crate) struct LeafInner {
 pub(crate) struct SharedPage {
     core: &'static Core,
     holders: AtomicU32,
-    /// What its waiters wait for; it doesn't change when a leaf's own page becomes shared.
-    key: u64,
     pub(crate) inner: Mutex<SharedInner>,
 }
 
@@ -95,7 +93,7 @@ pub(crate) struct Cell<'a> {
     pub(crate) page: &'a mut Page,
     /// What its waiters wait for.
     pub(crate) key: u64,
-    /// Whether no other copy has it, so that it may be written.
+    /// Whether no other copy has it, so that it may be written. It stays so while the object that holds the leaf is locked.
     pub(crate) exclusive: bool,
     /// What its frame's record says.
     pub(crate) owner: Owner,
@@ -121,11 +119,10 @@ impl LeafRef {
                 continue;
             }
             let page = core::mem::replace(page, Page::Shared);
-            let home = extent.filter(|_| page.is_at_home()).map(|extent| u64::from(extent) * LEAF_PAGES as u64 + at as u64);
+            let home = extent.filter(|_| page.is_at_home()).map(|extent| page_of(extent, at));
             let shared = SharedRef(Arc::new(SharedPage {
                 core: self.core,
                 holders: AtomicU32::new(1),
-                key: key_of(&self.0, at),
                 inner: Mutex::new(SharedInner { home, page }),
             }));
             if let (Some(homes), Some(_)) = (&mut homes, home) {
@@ -151,9 +148,9 @@ impl LeafRef {
     }
 }
 
-/// A number that no other page that exists has: a leaf is longer than it has pages.
-fn key_of(leaf: &Arc<Leaf>, at: usize) -> u64 {
-    Arc::as_ptr(leaf).addr() as u64 + at as u64
+/// The n-th page of an extent.
+fn page_of(extent: u32, at: usize) -> HomePage {
+    u64::from(extent) * LEAF_PAGES as u64 + at as u64
 }
 
 impl Leaf {
@@ -166,23 +163,43 @@ impl Leaf {
     /// Likewise, the leaf being locked.
     pub(crate) fn with_locked<R>(self: &Arc<Self>, inner: &mut LeafInner, at: usize, work: impl FnOnce(Cell<'_>) -> R) -> R {
         if let Some(shared) = inner.shared_at(at) {
-            let exclusive = shared.is_exclusive();
+            let exclusive = shared.is_exclusive() && self.is_exclusive();
             return shared.arc().with(exclusive, work);
         }
-        work(Cell { page: &mut inner.pages[at], key: key_of(self, at), exclusive: true, owner: Owner::Leaf(Arc::downgrade(self)) })
+        let key = self.key(inner, at);
+        let exclusive = self.is_exclusive();
+        work(Cell { page: &mut inner.pages[at], key, exclusive, owner: Owner::Leaf(Arc::downgrade(self)) })
     }
 
-    /// Where its pages go when they are dirty; none if the object they are part of is gone.
+    /// Whether one object holds it. Stable only while that object is locked.
+    fn is_exclusive(&self) -> bool {
+        self.holders.load(Ordering::Acquire) == 1
+    }
+
+    /// What waiters for a page of its own wait for: that of the page's home. A page without a home is waited for by nobody.
+    fn key(&self, inner: &LeafInner, at: usize) -> u64 {
+        match (inner.extent, &self.part_of) {
+            (Some(extent), _) => swap_key(page_of(extent, at)),
+            (None, Some((object, first))) => key_in(object.as_ptr(), first + at as u64),
+            (None, None) => 0,
+        }
+    }
+
+    /// Where its pages go when they are dirty; none if the object they are part of is gone. The default pager adopts what is in RAM of
+    /// an object whose pager died.
     pub(crate) fn pager_home(&self) -> Option<Home> {
         match &self.part_of {
             None => Some(Home::Swap),
-            Some((object, _)) => object.upgrade().map(Home::Object),
+            Some((object, _)) => {
+                let object = object.upgrade()?;
+                Some(if object.is_dead() { Home::Swap } else { Home::Object(object) })
+            }
         }
     }
 
-    /// A page's number at its pager, given now if it had none.
-    pub(crate) fn home_page(self: &Arc<Self>, locked: &mut LeafInner, at: usize) -> Option<u64> {
-        if let Some((_, first)) = &self.part_of {
+    /// A page's number at its pager, which is `home`'s; given now if it had none.
+    pub(crate) fn home_page(self: &Arc<Self>, home: &Home, locked: &mut LeafInner, at: usize) -> Option<u64> {
+        if let (Home::Object(_), Some((_, first))) = (home, &self.part_of) {
             return Some(first + at as u64);
         }
         if locked.extent.is_none() {
@@ -201,7 +218,8 @@ impl SharedPage {
     /// Locks the page and works on it.
     pub(crate) fn with<R>(self: &Arc<Self>, exclusive: bool, work: impl FnOnce(Cell<'_>) -> R) -> R {
         let mut inner = self.inner.lock();
-        work(Cell { page: &mut inner.page, key: self.key, exclusive, owner: Owner::Page(Arc::downgrade(self)) })
+        let key = inner.home.map_or(0, swap_key);
+        work(Cell { page: &mut inner.page, key, exclusive, owner: Owner::Page(Arc::downgrade(self)) })
     }
 }
 
@@ -225,7 +243,7 @@ impl LeafInner {
     pub(crate) fn home(&self, at: usize) -> Option<HomePage> {
         match self.shared_at(at) {
             Some(shared) => shared.inner.lock().home,
-            None => self.extent.map(|extent| u64::from(extent) * LEAF_PAGES as u64 + at as u64),
+            None => self.extent.map(|extent| page_of(extent, at)),
         }
     }
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+mod ask;
 mod copy;
 mod core_state;
 mod entry;
@@ -19,6 +20,7 @@ mod frame_table;
 mod home;
 mod leaf;
 mod map;
+mod moved;
 mod object;
 mod page;
 mod pageout;
@@ -27,6 +29,7 @@ mod range;
 mod source;
 mod supply;
 mod swap;
+mod want;
 mod wire;
 
 pub use copy::{Copy, Segment};

@@ -91,6 +91,10 @@ impl<P: Pmap> Map<P> {
 
     /// Maps `size` bytes; gives the address.
     pub fn enter(&self, placement: Placement, size: u64, showing: Showing) -> Result<u64, Code> {
+        if let Placement::At(address) = placement
+        {
+            PageRange::containing(address & !(PAGE_SIZE - 1), size)?;
+        }
         let size = PageRange::size_of(size)?;
         if size == 0 || !showing.offset.is_multiple_of(PAGE_SIZE) || !showing.max_protection.contains(showing.protection) {
             return Err(Code::INVALID_ARGUMENT);
@@ -172,19 +176,13 @@ impl<P: Pmap> Map<P> {
 }
 
 impl<P: Pmap> Vm<P> {
-    /// vm_deallocate: holes are fine. Pages of anonymous memory that nobody else can see are freed now.
+    /// vm_deallocate: holes are fine. A map must be emptied by this before it is dropped: frames are freed only after their translations. Pages of anonymous memory that nobody else can see are freed now.
     pub fn deallocate(&self, map: &Map<P>, range: PageRange) {
         let mut inner = map.lock();
         inner.clip(range);
         self.remove_translations(map, range);
-        for (start, entry) in inner.remove(range) {
-            let Some(object) = entry.object.as_ref().filter(|object| object.pager_id().is_none() && !object.is_device()) else { continue };
-            // What only this entry used goes with it. What only this map uses, elsewhere, keeps the rest.
-            if !object.is_exclusive() && object.users() == inner.uses_of(object) + 1 {
-                let first = entry.first_page();
-                self.drop_pages(object, first, first + (entry.end - start) / PAGE_SIZE);
-            }
-        }
+        let removed = inner.remove(range);
+        self.drop_entries(&inner, removed);
     }
 
     /// Takes the translations of a range away.
@@ -210,6 +208,11 @@ impl MapInner {
         (address < entry.end).then_some((*start, entry))
     }
 
+    /// Where the first entry after an address begins.
+    pub(crate) fn next_entry(&self, address: u64) -> Option<u64> {
+        self.entries.range(address..).next().map(|(start, _)| *start)
+    }
+
     /// Whose reserve its faults may use: a map that is wired is a pager's.
     pub(crate) const fn purpose(&self) -> Purpose {
         if self.wire_future { Purpose::Pager } else { Purpose::User }
@@ -220,12 +223,6 @@ impl MapInner {
         let first = self.containing(range.start()).map_or(range.start(), |(start, _)| start);
         let end = if range.is_empty() { first } else { range.end() };
         self.entries.range(first..end).map(|(start, entry)| (*start, entry))
-    }
-
-    /// How many entries show an object.
-    pub(crate) fn uses_of(&self, object: &ObjectRef) -> u32 {
-        let shows = |entry: &&Entry| entry.object.as_ref().is_some_and(|shown| Arc::ptr_eq(shown.arc(), object.arc()));
-        self.entries.values().filter(shows).count() as u32
     }
 
     fn is_used(&self, range: PageRange) -> bool {
@@ -306,6 +303,7 @@ impl MapInner {
     }
 
     pub(crate) fn insert_entry(&mut self, start: u64, entry: Entry) {
+        debug_assert!(start < entry.end, "an entry shows something");
         self.size += entry.end - start;
         self.entries.insert(start, entry);
     }
@@ -317,8 +315,9 @@ impl MapInner {
     /// The smallest hole that fits, lowest first. The bits above the highest zero of `mask` are a ceiling, those below an alignment.
     pub(crate) fn find_hole(&self, size: u64, mask: u64) -> Option<u64> {
         let ceiling_bits = mask.leading_ones();
-        let ceiling = if ceiling_bits == 0 { USER_END } else { USER_END.min(u64::MAX >> ceiling_bits) };
-        let low = if ceiling_bits == 0 { mask } else { mask & (u64::MAX >> ceiling_bits) };
+        let below = u64::MAX.checked_shr(ceiling_bits).unwrap_or(0);
+        let ceiling = if ceiling_bits == 0 { USER_END } else { USER_END.min(below + 1) };
+        let low = mask & below;
         let align = (low | (PAGE_SIZE - 1)) + 1;
         if !align.is_power_of_two() {
             return None;
@@ -328,7 +327,7 @@ impl MapInner {
         let ends = self.entries.iter().map(|(start, entry)| (*start, entry.end)).chain([(ceiling, ceiling)]);
         for (start, end) in ends {
             let hole_end = start.min(ceiling);
-            let address = at.checked_next_multiple_of(align)?;
+            let Some(address) = at.checked_next_multiple_of(align) else { break };
             let fits = address.checked_add(size).is_some_and(|end| end <= hole_end);
             if fits && best.is_none_or(|(bytes, _)| hole_end - at < bytes) {
                 best = Some((hole_end - at, address));

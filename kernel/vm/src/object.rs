@@ -33,6 +33,13 @@ pub struct PagerPolicy {
     pub return_requests: bool,
 }
 
+impl PagerPolicy {
+    /// With a number of pages that requests may have.
+    pub(crate) fn limited(self) -> Self {
+        Self { run_pages: self.run_pages.clamp(1, RUN_PAGES_MAX), ..self }
+    }
+}
+
 impl Default for PagerPolicy {
     fn default() -> Self {
         Self { run_pages: 1, return_requests: false }
@@ -230,13 +237,18 @@ impl Object {
 
     /// The pager said more of itself.
     pub fn set_policy(&self, policy: PagerPolicy) {
-        self.pager.lock().policy = PagerPolicy { run_pages: policy.run_pages.clamp(1, RUN_PAGES_MAX), ..policy };
+        self.pager.lock().policy = policy.limited();
     }
 
     /// What its pager said.
     #[must_use]
     pub fn policy(&self) -> PagerPolicy {
         self.pager().policy
+    }
+
+    /// Whether its pager died.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.pager().dead.is_some()
     }
 
     pub(crate) fn pager(&self) -> Pager {
@@ -247,12 +259,15 @@ impl Object {
         self.pager.lock().dead = Some(code);
     }
 
-    /// The pages of a range for which there are records.
-    pub(crate) fn leaf_pages(&self, first: u64, end: u64) -> Vec<u64> {
+    /// The first page of the first leaf that reaches past `page`.
+    pub(crate) fn next_leaf(&self, page: u64) -> Option<u64> {
+        self.lock().leaves.range(page / LEAF_PAGES as u64..).next().map(|(number, _)| number * LEAF_PAGES as u64)
+    }
+
+    /// The leaves of a range, to look at.
+    pub(crate) fn leaves_of(&self, first: u64, end: u64) -> Vec<Arc<Leaf>> {
         let leaves = first / LEAF_PAGES as u64..end.div_ceil(LEAF_PAGES as u64);
-        let inner = self.lock();
-        let pages = inner.leaves.range(leaves).flat_map(|(number, _)| number * LEAF_PAGES as u64..(number + 1) * LEAF_PAGES as u64);
-        pages.filter(|page| (first..end).contains(page)).collect()
+        self.lock().leaves.range(leaves).map(|(_, leaf)| Arc::clone(leaf.arc())).collect()
     }
 
     /// A leaf that exists.

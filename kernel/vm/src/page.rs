@@ -21,6 +21,8 @@ pub(crate) enum Page {
     Paged,
     /// At its pager, which was asked for it. `known` says that the pager must have it (it was `Paged`).
     Requested { known: bool },
+    /// Being read into the frame, which the transfer owns meanwhile.
+    Filling { frame: FrameNumber, known: bool },
     /// The pager failed; the next access is told and asks again after that.
     Failed { code: Code, known: bool },
     /// The leaf's table of shared pages has it.
@@ -41,10 +43,15 @@ impl Page {
     pub(crate) const fn is_at_home(&self) -> bool {
         match self {
             Self::Resident { kept, .. } => *kept,
-            Self::Requested { known } | Self::Failed { known, .. } => *known,
+            Self::Requested { known } | Self::Filling { known, .. } | Self::Failed { known, .. } => *known,
             Self::Paged | Self::Returning { .. } | Self::Cleaning { .. } => true,
             Self::Empty | Self::Shared => false,
         }
+    }
+
+    /// Whether a pager or a device has yet to answer for it.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Requested { .. } | Self::Filling { .. } | Self::Returning { .. } | Self::Cleaning { .. })
     }
 
     /// What a page is after its pager failed and the failure was told.

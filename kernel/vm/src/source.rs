@@ -6,14 +6,15 @@
 
 use alloc::sync::Arc;
 
-use frames::Purpose;
+use frames::{Frame, Purpose};
 
+use crate::core_state::Counter;
 use crate::fault::Outcome;
 use crate::frame_table::Owner;
-use crate::leaf::LEAF_PAGES;
+use crate::leaf::{LEAF_PAGES, Leaf};
 use crate::object::{Inner, Object};
 use crate::page::Page;
-use crate::{Pmap, Vm};
+use crate::{NoMemory, Pmap, Vm, push};
 
 /// What a page that isn't here is a copy of: the same page of this object.
 #[derive(Clone)]
@@ -35,12 +36,10 @@ impl Source {
 pub(crate) struct NotPushed(pub(crate) Outcome);
 
 impl<P: Pmap> Vm<P> {
-    /// Gives the contents of a source's page to the copies that lack it. The page is resident and its leaf is not locked.
+    /// Gives the contents of a source's page to the copies that lack it. Does nothing if the page isn't resident. Its leaf is not locked; while the
+    /// source stays locked, no other copy can come to lack the page.
     pub(crate) fn push(&self, source: &mut Inner, page: u64) -> Result<(), NotPushed> {
-        if source.copies.is_empty() {
-            return Ok(());
-        }
-        source.copies.retain(|copy| copy.strong_count() > 0);
+        source.forget_dead_copies();
         let at = (page % LEAF_PAGES as u64) as usize;
         let Some(leaf) = source.leaf_if_any(page).map(|leaf| Arc::clone(leaf.arc())) else { return Ok(()) };
         for copy in &source.copies {
@@ -49,27 +48,37 @@ impl<P: Pmap> Vm<P> {
             if !inner.source.as_ref().is_some_and(|source| source.covers(page)) {
                 continue;
             }
-            let target = self.own_leaf(&mut inner, page).clone();
-            let mut target_inner = target.lock();
-            if !target_inner.is_empty(at) {
+            if inner.leaf_if_any(page).is_some_and(|leaf| !leaf.arc().lock().is_empty(at)) {
                 continue;
             }
             let Some(frame) = self.core.pool().allocate(Purpose::User) else { return Err(NotPushed(Outcome::Shortage)) };
-            let copied = leaf.with(at, |cell| match cell.page {
-                Page::Resident { frame: from, .. } | Page::Returning { frame: from, .. } => {
-                    self.core.pool().copy(from, &frame);
-                    self.frames.unmap(from.number());
-                    true
-                }
-                _ => false,
-            });
-            if !copied {
-                self.core.pool().free(frame);
-                return Err(NotPushed(Outcome::Again));
+            if let Err(not) = self.push_to(&leaf, at, &mut inner, page, frame) {
+                return not.map_or(Ok(()), |outcome| Err(NotPushed(outcome)));
             }
-            self.frames.adopt(&frame, Owner::Leaf(Arc::downgrade(target.arc())));
-            let _ = target_inner.replace(at, Page::Resident { frame, dirty: true, kept: false });
         }
+        Ok(())
+    }
+
+    /// Gives a copy of a page to one copy. `Err(None)`: the page isn't resident any more.
+    fn push_to(&self, from: &Arc<Leaf>, at: usize, copy: &mut Inner, page: u64, frame: Frame) -> Result<(), Option<Outcome>> {
+        let target = Arc::clone(self.own_leaf(copy, page).arc());
+        let mut target_inner = target.lock();
+        let not = from.with(at, |cell| match cell.page {
+            Page::Resident { frame: from, .. } | Page::Returning { frame: from, .. } => {
+                self.frames.unmap(from.number());
+                self.core.pool().copy(from, &frame);
+                None
+            }
+            Page::Cleaning { .. } => Some(Some(Outcome::Wait(cell.key))),
+            _ => Some(None),
+        });
+        if let Some(not) = not {
+            self.core.pool().free(frame);
+            return Err(not);
+        }
+        self.core.count(Counter::CopyFaults, 1);
+        self.frames.adopt(&frame, Owner::Leaf(Arc::downgrade(&target)));
+        drop(target_inner.replace(at, Page::Resident { frame, dirty: true, kept: false }));
         Ok(())
     }
 }
@@ -77,5 +86,18 @@ impl<P: Pmap> Vm<P> {
 impl Object {
     fn try_lock(&self) -> Option<spin::MutexGuard<'_, Inner>> {
         self.inner_mutex().try_lock()
+    }
+}
+
+impl Inner {
+    /// Copies come and go without telling.
+    pub(crate) fn forget_dead_copies(&mut self) {
+        self.copies.retain(|copy| copy.strong_count() > 0);
+    }
+
+    /// Another copy looks here for what it doesn't have.
+    pub(crate) fn add_copy(&mut self, copy: &Arc<Object>) -> Result<(), NoMemory> {
+        self.forget_dead_copies();
+        push(&mut self.copies, Arc::downgrade(copy))
     }
 }

@@ -16,8 +16,10 @@ pub(crate) type HomePage = u64;
 enum Owner {
     /// On the free list.
     Free,
-    /// Waits for its discard.
+    /// Waits for what is owed, then for its discard.
     Dead,
+    /// Being discarded.
+    Discarding,
     /// Page i of the leaf is page i here.
     Leaf(Weak<Leaf>),
     /// Single pages.
@@ -28,6 +30,9 @@ struct Extent {
     owner: Owner,
     /// The leaf, or the shared pages that live here, and one more while pages are still being given out of it.
     users: u32,
+    /// A bit for each page that the pager has been asked about and owes an answer for. Until it came the extent is not used again: a late answer
+    /// would be taken for one about the page that lives there next.
+    owed: u64,
 }
 
 /// The extents.
@@ -52,7 +57,7 @@ impl SwapSpace {
 
     fn claim(&mut self, owner: Owner, users: u32) -> Result<u32, NoMemory> {
         if let Some(extent) = self.free.pop() {
-            self.extents[extent as usize] = Extent { owner, users };
+            self.extents[extent as usize] = Extent { owner, users, owed: 0 };
             return Ok(extent);
         }
         // Both lists can take every extent, so that giving one back never needs memory.
@@ -61,7 +66,7 @@ impl SwapSpace {
         self.extents.try_reserve(1).map_err(|_| NoMemory)?;
         self.free.try_reserve(all - self.free.len()).map_err(|_| NoMemory)?;
         self.dead.try_reserve(all - self.dead.len()).map_err(|_| NoMemory)?;
-        self.extents.push(Extent { owner, users });
+        self.extents.push(Extent { owner, users, owed: 0 });
         Ok(extent)
     }
 
@@ -103,7 +108,37 @@ impl SwapSpace {
         record.users -= 1;
         if record.users == 0 {
             record.owner = Owner::Dead;
+            self.bury(extent);
+        }
+    }
+
+    /// Nobody uses the extent: it is discarded when nothing is owed for it any more.
+    fn bury(&mut self, extent: u32) {
+        if self.extents[extent as usize].owed == 0 {
             self.dead.push(extent);
+        }
+    }
+
+    /// The pager is asked about a page.
+    pub(crate) fn asked(&mut self, home: HomePage) {
+        self.extents[(home / LEAF_PAGES as u64) as usize].owed |= 1 << (home % LEAF_PAGES as u64);
+    }
+
+    /// Whether the pager owes an answer about a page.
+    pub(crate) fn owes(&self, home: HomePage) -> bool {
+        self.extents[(home / LEAF_PAGES as u64) as usize].owed >> (home % LEAF_PAGES as u64) & 1 != 0
+    }
+
+    /// The pager answered. It may name any page whatever.
+    pub(crate) fn answered(&mut self, home: HomePage) {
+        let Ok(extent) = u32::try_from(home / LEAF_PAGES as u64) else { return };
+        let Some(record) = self.extents.get_mut(extent as usize) else { return };
+        let bit = 1 << (home % LEAF_PAGES as u64);
+        if record.owed & bit != 0 {
+            record.owed &= !bit;
+            if matches!(record.owner, Owner::Dead) {
+                self.bury(extent);
+            }
         }
     }
 
@@ -112,12 +147,16 @@ impl SwapSpace {
         self.release((home / LEAF_PAGES as u64) as u32);
     }
 
+    /// An extent to discard.
     pub(crate) fn take_dead(&mut self) -> Option<u32> {
-        self.dead.pop()
+        let extent = self.dead.pop()?;
+        self.extents[extent as usize].owner = Owner::Discarding;
+        Some(extent)
     }
 
+    /// The extent was discarded.
     pub(crate) fn reuse(&mut self, extent: u32) {
-        if let Some(record) = self.extents.get_mut(extent as usize).filter(|record| matches!(record.owner, Owner::Dead)) {
+        if let Some(record) = self.extents.get_mut(extent as usize).filter(|record| matches!(record.owner, Owner::Discarding)) {
             record.owner = Owner::Free;
             self.free.push(extent);
         }
@@ -129,16 +168,7 @@ impl SwapSpace {
         match &self.extents.get(usize::try_from(home / LEAF_PAGES as u64).ok()?)?.owner {
             Owner::Leaf(leaf) => Some(Resident::Leaf(leaf.upgrade()?, at)),
             Owner::Pages(pages) => Some(Resident::Page(pages[at].upgrade()?)),
-            Owner::Free | Owner::Dead => None,
+            Owner::Free | Owner::Dead | Owner::Discarding => None,
         }
-    }
-
-    /// Extents in use.
-    #[cfg(any(test, feature = "fake"))]
-    pub(crate) fn in_use(&self) -> usize {
-        self.extents.len()
-            - self.free.len()
-            - self.dead.len()
-            - usize::from(self.open.is_some_and(|(e, _)| self.extents[e as usize].users == 1))
     }
 }

@@ -6,10 +6,14 @@
 use abi::Code;
 use abi::vm::{PAGE_SIZE, Protection};
 
-use crate::fault::Outcome;
+use crate::fault::{Access, Need, Outcome};
 use crate::map::Map;
 use crate::range::PageRange;
+use crate::want::Want;
 use crate::{Pmap, Vm};
+
+/// Pages that one call wires at most: the map is locked for each, and the CPU is wanted by others.
+const WIRE_STEP: usize = 256;
 
 impl<P: Pmap> Vm<P> {
     /// Counts a wiring of every entry of a range. Then call [`Vm::wire_pages`] until it is done.
@@ -27,23 +31,31 @@ impl<P: Pmap> Vm<P> {
         Ok(())
     }
 
-    /// Makes the pages of a wired range resident, from `from` on. Gives where it stopped and why.
+    /// Makes the pages of a wired range resident, from `from` on. Gives where it stopped and why: after so many pages it asks to be called again.
     pub fn wire_pages(&self, map: &Map<P>, range: PageRange, from: u64) -> Result<(), (u64, Outcome)> {
-        for address in range.pages().skip_while(|address| *address < from) {
+        let mut address = from.max(range.start());
+        for _ in 0..WIRE_STEP {
+            if address >= range.end() {
+                return Ok(());
+            }
             let mut inner = map.lock();
             let purpose = inner.purpose();
-            let Some((start, entry)) = inner.entry_at(address) else { continue };
+            let Some((start, entry)) = inner.entry_at(address) else {
+                address = inner.next_entry(address).unwrap_or(range.end());
+                continue;
+            };
             // Memory that nobody may touch has no pages to wire.
             if entry.protection.is_empty() {
+                address = entry.end;
                 continue;
             }
-            let write = entry.protection.contains(Protection::WRITE);
-            match self.fault_entry(map, start, entry, address, write, purpose) {
-                Outcome::Done => (),
+            let access = if entry.protection.contains(Protection::WRITE) { Access::Write } else { Access::Read };
+            match self.fault_entry(map, start, entry, address, access, purpose) {
+                Outcome::Done => address += PAGE_SIZE,
                 other => return Err((address, other)),
             }
         }
-        Ok(())
+        if address >= range.end() { Ok(()) } else { Err((address, Outcome::Again)) }
     }
 
     /// Undoes a wiring.
@@ -69,32 +81,20 @@ impl<P: Pmap> Vm<P> {
 
     /// Writes bytes inside one page of a map, as the task itself could.
     pub fn write_bytes(&self, map: &Map<P>, address: u64, bytes: &[u8]) -> Outcome {
-        self.access_bytes(map, address, Protection::WRITE, |pool, frame, offset| pool.write(frame, offset, bytes))
-    }
-
-    fn access_bytes(
-        &self,
-        map: &Map<P>,
-        address: u64,
-        right: Protection,
-        work: impl FnOnce(&frames::Pool, &frames::Frame, usize),
-    ) -> Outcome {
+        let page_address = address & !(PAGE_SIZE - 1);
+        let offset = (address - page_address) as usize;
+        if bytes.len() > PAGE_SIZE as usize - offset {
+            return Outcome::Refuse(Code::INVALID_ARGUMENT);
+        }
         let mut inner = map.lock();
         let purpose = inner.purpose();
-        let page_address = address & !(PAGE_SIZE - 1);
         let Some((start, entry)) = inner.entry_at(page_address) else { return Outcome::Refuse(Code::INVALID_ADDRESS) };
-        if !entry.protection.contains(right) {
+        if !entry.protection.contains(Protection::WRITE) {
             return Outcome::Refuse(Code::PROTECTION_FAILURE);
         }
         let page = (entry.offset + (page_address - start)) / PAGE_SIZE;
-        let object = entry.object_or_new(self.core).clone();
-        match self.resolve(object.arc(), page, right == Protection::WRITE, None, purpose) {
-            Outcome::Done => (),
-            other => return other,
-        }
-        match self.with_frame(object.arc(), page, |pool, frame| work(pool, frame, (address - page_address) as usize)) {
-            Some(()) => Outcome::Done,
-            None => Outcome::Again,
-        }
+        let need = Need { page, write: true, reach: (entry.end - page_address) / PAGE_SIZE, purpose };
+        let object = entry.object_or_new(self.core);
+        self.resolve(object.arc(), need, &mut Want::Bytes(&mut |pool, frame| pool.write(frame, offset, bytes)))
     }
 }

@@ -36,8 +36,11 @@ fn requests() -> [Request; 2] {
     [Request::read(0, 1500), Request::write(0, 5)]
 }
 
+/// How requests ended, how many bytes were delivered, and the error at the end if there was one.
+type Heard = (Vec<(u64, Result<(), NbdError>)>, usize, String);
+
 /// Runs a client over `bytes` cut into `piece`s, with the requests of [`requests`] in flight once it is ready.
-fn run_client(bytes: &[u8], piece: usize) -> (Vec<(u64, Result<(), NbdError>)>, usize, String) {
+fn run_client(bytes: &[u8], piece: usize) -> Heard {
     let mut client = Client::new(NAME).unwrap();
     let mut table = RequestTable::<usize, 4>::new();
     let (mut done, mut delivered) = (Vec::new(), 0);

@@ -50,7 +50,7 @@ impl World {
         Self { client: Client::new(NAME).unwrap(), server, table: RequestTable::new(), memory: vec![0; SIZE], cuts }
     }
 
-    fn to_server(&mut self, mut bytes: &[u8]) {
+    fn server_gets(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (piece, rest) = bytes.split_at(self.cuts.next().unwrap().min(bytes.len()));
             self.server.receive(piece).unwrap();
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) -> Result<(), ClientError> {
+    fn client_gets(&mut self, mut bytes: &[u8]) -> Result<(), ClientError> {
         while !bytes.is_empty() {
             let (piece, rest) = bytes.split_at(self.cuts.next().unwrap().min(bytes.len()));
             self.events(piece)?;
@@ -102,10 +102,10 @@ impl World {
     fn handshake(&mut self) {
         while self.client.session().is_none() {
             let greeting = std::mem::take(&mut self.server.out);
-            self.to_client(&greeting).unwrap();
+            self.client_gets(&greeting).unwrap();
             let bytes = self.client.transmit().to_vec();
             self.client.transmitted(bytes.len());
-            self.to_server(&bytes);
+            self.server_gets(&bytes);
         }
         self.server.hold = true;
     }
@@ -123,12 +123,12 @@ impl World {
             Command::WriteZeroes => self.memory[range].fill(0),
             _ => {}
         }
-        self.to_server(&bytes);
+        self.server_gets(&bytes);
     }
 
     fn answer(&mut self) {
         while let Some(reply) = self.server.held.pop() {
-            self.to_client(&reply).unwrap();
+            self.client_gets(&reply).unwrap();
         }
         assert!(self.table.is_empty() && self.client.is_between_replies());
         assert_eq!(self.server.memory, self.memory);

@@ -48,7 +48,10 @@ impl Pair {
             let (used, event) = self.client.receive(input, &mut self.table)?;
             input = &input[used..];
             match event {
-                None => return Ok(assert!(input.is_empty())),
+                None => {
+                    assert!(input.is_empty());
+                    return Ok(());
+                }
                 Some(Event::Ready(session)) => self.ready = Some(session),
                 Some(Event::Chunk { .. }) => {}
                 Some(Event::Hole { cookie, offset, length }) => self.place(cookie, offset, &vec![0; length as usize]),

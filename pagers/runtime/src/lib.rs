@@ -39,6 +39,7 @@ mod outcome;
 mod pages;
 pub mod port;
 pub mod print;
+pub mod ramdisk;
 mod receive;
 mod reply_port;
 mod right;

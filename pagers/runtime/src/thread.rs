@@ -1,14 +1,12 @@
 //! Threads of this task.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::cell::Cell;
 
 use abi::Code;
-use abi::call::mach::{thread_create, thread_resume, thread_set_state, thread_terminate};
+use abi::call::mach::{thread_create, thread_resume, thread_terminate};
 use abi::call::notify::mach_notify_send_once;
-use abi::item::Words;
-use abi::thread_state::{AARCH64_THREAD_STATE, ThreadState};
+use abi::thread_state::ThreadState;
 use abi::vm::{PAGE_SIZE, Protection};
 
 use crate::entry::ThreadBlock;
@@ -48,19 +46,6 @@ extern "C" fn first(start: &Start) -> ! {
     }
 }
 
-/// The registers as the words that messages carry.
-#[must_use]
-pub fn state_words(state: &ThreadState) -> Words {
-    let tail = [state.sp, state.pc, state.tpidr_el0, state.cpsr];
-    let registers = state.x.iter().chain(&tail);
-    Words(registers.flat_map(|value| [*value as u32, (*value >> 32) as u32]).collect::<Vec<_>>())
-}
-
-/// Sets the registers of a thread.
-pub fn set_state(thread: &SendRight, state: &ThreadState) -> Result<(), Code> {
-    thread.call(&thread_set_state::Request { flavor: AARCH64_THREAD_STATE, state: state_words(state) }).map(drop)
-}
-
 /// Runs a function in a thread of its own, on a stack of so many bytes with a page below it that can't be touched.
 pub fn spawn(stack: u64, body: impl FnOnce() + Send + 'static) -> Result<Thread, Code> {
     let stack = Mapping::anonymous(stack.checked_add(PAGE_SIZE).ok_or(Code::NO_SPACE)?)?;
@@ -74,7 +59,7 @@ pub fn spawn(stack: u64, body: impl FnOnce() + Send + 'static) -> Result<Thread,
     state.pc = first as extern "C" fn(&Start) -> ! as usize as u64;
     state.x[0] = &raw const *start as u64;
     state.tpidr_el0 = &raw const start.block as u64;
-    set_state(&thread, &state)?;
+    task::set_thread_state(&thread, &state)?;
     thread.call(&thread_resume::Request {})?;
     Ok(Thread { port: thread, done, stack: core::mem::ManuallyDrop::new(stack), start: Box::into_raw(start) })
 }

@@ -1,8 +1,7 @@
 //! The block driver against a model disk: what it negotiates, what it refuses, and that data goes where it should.
 
 use crate::disk::{
-    ALL, BLK_SIZE, Config, DISCARD, DISCARDED, EVENT_INDEX, FLUSH, INDIRECT, RO, SECTORS, SEG_MAX, SIZE_MAX,
-    WRITE_ZEROES, disk,
+    ALL, BLK_SIZE, Config, DISCARD, DISCARDED, EVENT_INDEX, FLUSH, INDIRECT, RO, SECTORS, SEG_MAX, SIZE_MAX, WRITE_ZEROES, disk,
 };
 use virtio::{InitError, Segment, model::Memory};
 use virtio_blk::{Block, BlockConfig, Completion, DeviceError, Op, SubmitError};
@@ -27,8 +26,7 @@ fn a_read_over_several_segments_brings_the_sectors() {
         disk.run();
         assert_eq!(block.reap(), ok(7));
         assert_eq!(block.reap(), None);
-        let read: Vec<u8> =
-            segments.iter().flat_map(|part| disk.memory.read(part.addr, part.len as usize)).collect();
+        let read: Vec<u8> = segments.iter().flat_map(|part| disk.memory.read(part.addr, part.len as usize)).collect();
         assert_eq!(read, disk.contents[5 * 512..8 * 512]);
     }
 }
@@ -65,9 +63,8 @@ fn flush_discard_and_write_zeroes_do_what_they_say() {
     tokens.sort_by_key(|completion| completion.token);
     assert_eq!(tokens, (1..5).map(|token| Completion { token, result: Ok(()) }).collect::<Vec<_>>());
     assert_eq!((disk.flushes, disk.unmapped), (1, 1));
-    let all = |sectors: std::ops::Range<usize>, byte| {
-        disk.contents[sectors.start * 512..sectors.end * 512].iter().all(|&found| found == byte)
-    };
+    let all =
+        |sectors: std::ops::Range<usize>, byte| disk.contents[sectors.start * 512..sectors.end * 512].iter().all(|&found| found == byte);
     assert!(all(10..13, DISCARDED) && all(20..22, 0) && all(30..31, 0));
     assert!(!all(13..14, DISCARDED) && !all(22..23, 0) && !all(31..32, 0));
 }
@@ -185,4 +182,17 @@ fn each_status_has_its_name() {
         disk.complete_with(0, status);
         assert_eq!(block.reap(), Some(Completion { token: status.into(), result: Err(error) }));
     }
+}
+
+#[test]
+fn a_status_the_device_did_not_write_is_not_the_last_requests_status() {
+    let (mut block, mut disk) = disk(ALL, &Config::default(), 256);
+    let one = segment(&disk.memory, 512);
+    block.submit(1, Op::Read, 0, &[one]).unwrap();
+    disk.run();
+    assert_eq!(block.reap(), ok(1));
+    block.submit(2, Op::Read, 0, &[one]).unwrap();
+    disk.take();
+    disk.queue.push(disk.held[0].head.into(), 0);
+    assert_eq!(block.reap(), Some(Completion { token: 2, result: Err(DeviceError::UnknownStatus(0xff)) }));
 }

@@ -69,17 +69,7 @@ impl DeviceQueue {
         assert!(size.is_power_of_two() && size <= 32768);
         assert!(descriptors.is_multiple_of(16) && available.is_multiple_of(2) && used.is_multiple_of(4));
         let memory = memory.clone();
-        Self {
-            memory,
-            size,
-            descriptors,
-            available,
-            used,
-            event_index,
-            next_available: 0,
-            next_used: 0,
-            signalled: 0,
-        }
+        Self { memory, size, descriptors, available, used, event_index, next_available: 0, next_used: 0, signalled: 0 }
     }
 
     /// Starts where a ring that was told the same starts.
@@ -202,9 +192,7 @@ impl DeviceQueue {
 
     fn descriptor(&self, table: u64, index: u16) -> Descriptor {
         let bytes: [u8; 16] = self.memory.read_array(DmaAddr::new(table + 16 * u64::from(index)));
-        let field = |range: core::ops::Range<usize>| {
-            bytes[range].iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte))
-        };
+        let field = |range: core::ops::Range<usize>| bytes[range].iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
         let segment = Segment::new(DmaAddr::new(field(0..8)), field(8..12) as u32);
         Descriptor { segment, flags: field(12..14) as u16, next: field(14..16) as u16 }
     }

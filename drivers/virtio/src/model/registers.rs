@@ -162,10 +162,7 @@ impl Registers {
             (DeviceStatus::empty(), DeviceStatus::ACKNOWLEDGE),
             (DeviceStatus::ACKNOWLEDGE, DeviceStatus::DRIVER),
             (DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER, DeviceStatus::FEATURES_OK),
-            (
-                DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK,
-                DeviceStatus::DRIVER_OK,
-            ),
+            (DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK, DeviceStatus::DRIVER_OK),
         ]
         .contains(&(self.status, added));
         assert!(step || added == DeviceStatus::FAILED, "{:?} after {:?}", added, self.status);

@@ -28,15 +28,10 @@ pub enum ProbeError {
 }
 
 /// Looks at the window at `physical`. `Ok(None)` means that no device is plugged in.
-pub fn probe(
-    map: &impl MapRegisters,
-    physical: u64,
-    bytes: u64,
-) -> Result<Option<MmioTransport<'static>>, ProbeError> {
+pub fn probe(map: &impl MapRegisters, physical: u64, bytes: u64) -> Result<Option<MmioTransport<'static>>, ProbeError> {
     let config_bytes = bytes.checked_sub(CONFIG_OFFSET).ok_or(ProbeError::WindowTooSmall { bytes })?;
     let header = registers::map_one(map, physical).ok_or(ProbeError::Unmapped { physical })?;
-    let config = registers::map_slice(map, physical + CONFIG_OFFSET, config_bytes as usize)
-        .ok_or(ProbeError::Unmapped { physical })?;
+    let config = registers::map_slice(map, physical + CONFIG_OFFSET, config_bytes as usize).ok_or(ProbeError::Unmapped { physical })?;
     match MmioTransport::new_from_unique(header, config) {
         Ok(transport) if transport.version() == MmioVersion::Legacy => {
             // Dropping the transport would write its reset register, which a legacy device has too: harmless.

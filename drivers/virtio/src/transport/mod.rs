@@ -4,9 +4,9 @@
 //! store per kick, MSI-X). [`Routed`] adds the one step that trait lacks: interrupt vectors are part of
 //! initialisation, since a reset clears them.
 
+mod any;
 pub mod mmio;
 pub mod pci;
-mod any;
 mod registers;
 
 pub use any::AnyTransport;

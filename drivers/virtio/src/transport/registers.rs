@@ -38,11 +38,7 @@ pub(super) fn map_one<R>(map: &impl MapRegisters, physical: u64) -> Option<Uniqu
 }
 
 /// Maps an array of registers filling `bytes` bytes.
-pub(super) fn map_slice<R>(
-    map: &impl MapRegisters,
-    physical: u64,
-    bytes: usize,
-) -> Option<UniqueMmioPointer<'static, [R]>> {
+pub(super) fn map_slice<R>(map: &impl MapRegisters, physical: u64, bytes: usize) -> Option<UniqueMmioPointer<'static, [R]>> {
     let pointer = aligned::<R>(map.map(physical, bytes)?)?;
     let slice = NonNull::slice_from_raw_parts(pointer, bytes / size_of::<R>());
     // SAFETY: as for `map_one`; the slice covers no more than the `bytes` that were mapped.

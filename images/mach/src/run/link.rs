@@ -114,8 +114,12 @@ fn passt(folder: &Path) -> Result<Link> {
     let log = std::fs::File::create(folder.join("passt.log"))?;
     let Addresses { ip, prefix, gateway } = user_addresses();
     let mut command = Command::new(program);
-    command.args(["--foreground", "--one-off", "--ipv4-only", "--no-dhcp", "--no-dns"]);
+    command.args(["--foreground", "--one-off", "--ipv4-only", "--no-dhcp"]);
     command.args(["--mtu", &PASST_MTU.to_string(), "--address", &ip.to_string(), "--netmask", &prefix.to_string()]);
+    if rustix::process::geteuid().is_root() {
+        // It would become `nobody`, who may not make a socket in the run's folder.
+        command.args(["--runas", "0"]);
+    }
     command.args(["--gateway", &gateway.to_string(), "--socket"]).arg(&socket);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut child = Owned::spawn(&mut command)?;
@@ -123,7 +127,7 @@ fn passt(folder: &Path) -> Result<Link> {
     while !socket.exists() {
         if let Some(status) = child.ended() {
             let said = std::fs::read_to_string(folder.join("passt.log")).unwrap_or_default();
-            bail!("passt ended with {status}: {}", said.trim());
+            bail!("passt ended with {status}: {}", said.lines().last().unwrap_or_default());
         }
         if start.elapsed() > PASST_PATIENCE {
             bail!("passt does not make its socket");

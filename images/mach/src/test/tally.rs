@@ -35,6 +35,9 @@ impl Tally {
 
     /// The last line. Nothing run is not a success.
     pub(crate) fn finish(&self) -> bool {
+        if self.passed + self.failed == 0 {
+            println!("no test has such a name");
+        }
         println!("{}", self.line());
         self.failed == 0 && self.passed > 0
     }

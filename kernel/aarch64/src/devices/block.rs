@@ -26,7 +26,7 @@ pub struct Block {
 
 impl Block {
     /// Brings a disk up.
-    pub fn new(transport: AnyTransport, resources: Resources) -> Result<Driver, InitError> {
+    pub fn bring_up(transport: AnyTransport, resources: Resources) -> Result<Driver, InitError> {
         let (queue_size, max_segments) = if resources.0.total() >= PLENTY { LARGE } else { SMALL };
         virtio_blk::Block::new(transport, &resources, BlockConfig { queue_size, max_segments })
     }
@@ -36,12 +36,17 @@ impl Block {
         Self { driver, source }
     }
 
-    /// After a wired interrupt: the device lowers its wire.
+    /// After an interrupt: a device on a wire lowers it; one whose configuration has changed may want a reset.
     fn acknowledge(&mut self) {
-        if self.source.noticed() {
-            // What it was about is found by looking: completions are reaped, a size that changed is read when it is asked for.
+        if !self.source.noticed() {
+            return;
+        }
+        // What it was about is found by looking: completions are reaped, a size that changed is read when it is asked for.
+        if self.source.is_wired() {
             let _ = self.driver.acknowledge_interrupt();
             self.source.served();
+        } else {
+            let _ = self.driver.config_interrupt();
         }
     }
 }

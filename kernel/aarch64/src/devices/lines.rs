@@ -6,13 +6,16 @@
 use crate::console::say;
 use crate::cpu;
 use crate::device_tree::Line;
-use crate::gic::{self, GicError};
+use crate::gic::{self, FIRST_LPI, GicError, LPIS};
 use crate::layout::MAX_CPUS;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Devices are numbered below this: a mask of them is a word.
 pub const MAX_DEVICES: usize = 64;
-const NUMBERS: usize = 1020;
+/// Wires and messages of a frame have numbers below this; LPIs come behind them here.
+const SHARED: u32 = 1020;
+const NUMBERS: usize = (SHARED + LPIS) as usize;
 
 /// A set of devices.
 type Set = AtomicU64;
@@ -23,7 +26,9 @@ static USERS: [Set; NUMBERS] = [const { Set::new(0) }; NUMBERS];
 static WIRES: [Set; NUMBERS.div_ceil(64)] = [const { Set::new(0) }; NUMBERS.div_ceil(64)];
 /// Those of a disabled line that have not been served yet.
 static UNSERVED: [Set; NUMBERS] = [const { Set::new(0) }; NUMBERS];
-/// Devices with a wired interrupt that has come and that they have not been asked about.
+/// Messages about a device's configuration.
+static CONFIGURATIONS: [Set; NUMBERS.div_ceil(64)] = [const { Set::new(0) }; NUMBERS.div_ceil(64)];
+/// Devices whose wire has been raised, or whose configuration has changed, and that have not been asked about it.
 static NOTICED: Set = Set::new(0);
 /// Devices that this CPU has yet to report.
 static RAISED: [Set; MAX_CPUS] = [const { Set::new(0) }; MAX_CPUS];
@@ -40,25 +45,28 @@ impl Source {
     /// A device on a wire.
     pub fn wired(device: usize, line: Line) -> Result<Self, GicError> {
         join(device, line.number);
-        WIRES[line.number as usize / 64].fetch_or(1 << (line.number % 64), Ordering::AcqRel);
+        mark(&WIRES, line.number);
         gic::configure(line)?;
         Ok(Self { device, wire: Some(line.number) })
     }
 
-    /// A device that sends messages with these numbers.
-    pub fn messages(device: usize, numbers: impl Iterator<Item = u32>) -> Result<Self, GicError> {
-        for number in numbers {
-            join(device, number);
-            gic::configure(Line { number, edge: true })?;
-        }
-        Ok(Self { device, wire: None })
+    /// A device that sends messages with these numbers; the first is about its configuration.
+    pub fn messages(device: usize, numbers: Range<u32>) -> Self {
+        mark(&CONFIGURATIONS, numbers.start);
+        numbers.for_each(|number| join(device, number));
+        Self { device, wire: None }
     }
 
-    /// Whether the device's wire has been raised since the last call: then the device wants its interrupt acknowledged, and
-    /// [`served`](Self::served) to be called.
+    /// Whether the device is on a wire.
+    pub fn is_wired(self) -> bool {
+        self.wire.is_some()
+    }
+
+    /// Whether since the last call the device's wire has been raised (then it wants its interrupt acknowledged, and
+    /// [`served`](Self::served) to be called) or its configuration has changed.
     pub fn noticed(self) -> bool {
         let bit = 1 << self.device;
-        self.wire.is_some() && NOTICED.load(Ordering::Relaxed) & bit != 0 && NOTICED.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        NOTICED.load(Ordering::Relaxed) & bit != 0 && NOTICED.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
     /// The device doesn't hold its wire any more. The last of those on the wire enables it again.
@@ -72,23 +80,47 @@ impl Source {
 }
 
 fn join(device: usize, number: u32) {
-    // Numbers come from `device_tree::line` or a message frame, both below the limit.
-    USERS[number as usize].fetch_or(1 << device, Ordering::AcqRel);
+    if let Some(place) = place(number) {
+        USERS[place].fetch_or(1 << device, Ordering::AcqRel);
+    }
 }
 
-fn is_wire(number: u32) -> bool {
-    WIRES[number as usize / 64].load(Ordering::Acquire) >> (number % 64) & 1 != 0
+/// Where an interrupt is in the tables.
+fn place(number: u32) -> Option<usize> {
+    match number {
+        0..SHARED => Some(number as usize),
+        FIRST_LPI.. if number - FIRST_LPI < LPIS => Some((SHARED + number - FIRST_LPI) as usize),
+        _ => None,
+    }
+}
+
+fn mark(set: &[Set], number: u32) {
+    if let Some(place) = place(number) {
+        set[place / 64].fetch_or(1 << (place % 64), Ordering::AcqRel);
+    }
+}
+
+fn is_marked(set: &[Set], place: usize) -> bool {
+    set[place / 64].load(Ordering::Acquire) >> (place % 64) & 1 != 0
 }
 
 /// An interrupt of a device has come. `next` then names the devices.
 pub fn raised(number: u32) {
-    let Some(users) = USERS.get(number as usize).map(|users| users.load(Ordering::Acquire)).filter(|&users| users != 0) else {
+    let place = place(number).filter(|&place| USERS[place].load(Ordering::Acquire) != 0);
+    let Some(place) = place else {
         say!("interrupt {number} is nobody's");
-        return report(gic::enable(number, false));
+        if number < SHARED {
+            report(gic::enable(number, false));
+        }
+        return;
     };
-    if is_wire(number) {
+    let users = USERS[place].load(Ordering::Acquire);
+    if is_marked(&CONFIGURATIONS, place) {
+        NOTICED.fetch_or(users, Ordering::AcqRel);
+    }
+    if is_marked(&WIRES, place) {
         report(gic::enable(number, false));
-        UNSERVED[number as usize].fetch_or(users, Ordering::AcqRel);
+        UNSERVED[place].fetch_or(users, Ordering::AcqRel);
         NOTICED.fetch_or(users, Ordering::AcqRel);
     }
     RAISED[cpu::this_cpu()].fetch_or(users, Ordering::Relaxed);

@@ -22,8 +22,8 @@ use lines::{MAX_DEVICES, Source};
 pub use net::Net;
 use nucleus::machine::Device;
 use resources::Resources;
-use virtio::transport::pci::Bus;
 use virtio::transport::mmio;
+use virtio::transport::pci::Bus;
 use virtio::{AnyTransport, DeviceType, Transport};
 
 /// How a device that was found interrupts.
@@ -52,7 +52,9 @@ impl Devices {
             let Range { start, end } = slot.registers;
             match mmio::probe(&self.resources, start, end - start) {
                 Ok(None) => {}
-                Ok(Some(transport)) => self.add(&format_args!("virtio-mmio {start:#x}"), AnyTransport::Mmio(transport), Interrupts::Wire(slot.line)),
+                Ok(Some(transport)) => {
+                    self.add(&format_args!("virtio-mmio {start:#x}"), AnyTransport::Mmio(transport), Interrupts::Wire(slot.line))
+                }
                 Err(error) => say!("virtio-mmio {start:#x}: {error}"),
             }
         }
@@ -63,7 +65,7 @@ impl Devices {
         let Some(configuration) = host.configuration() else {
             return say!("PCI: no configuration space");
         };
-        let mut messages = tree.message_frame().and_then(|frame| msi::Messages::new(&frame));
+        let mut messages = msi::Messages::find(tree, self.resources.0);
         for (function, found) in Bus::new(configuration).scan(&mut host.windows(), &self.resources) {
             let name = format_args!("PCI {function}");
             let mut found = match found {
@@ -74,7 +76,8 @@ impl Devices {
                 }
             };
             let queues = if found.device_type == DeviceType::Network { 2 } else { 1 };
-            let given = messages.as_mut().and_then(|messages| messages.give(&mut found.transport, queues)).map(Interrupts::Messages);
+            let given =
+                messages.as_mut().and_then(|messages| messages.give(function, &mut found.transport, queues)).map(Interrupts::Messages);
             let wire = || host.wire(function, found.interrupt_pin).map(Interrupts::Wire);
             match given.or_else(wire) {
                 Some(interrupts) => self.add(&name, AnyTransport::Pci(found.transport), interrupts),
@@ -95,17 +98,17 @@ impl Devices {
     fn try_add(&mut self, transport: AnyTransport, interrupts: Interrupts) -> Result<(), Unusable> {
         let index = self.found.len();
         let source = |interrupts| match interrupts {
-            Interrupts::Wire(line) => Source::wired(index, line),
-            Interrupts::Messages(numbers) => Source::messages(index, numbers),
+            Interrupts::Wire(line) => Source::wired(index, line).map_err(Unusable::Interrupt),
+            Interrupts::Messages(numbers) => Ok(Source::messages(index, numbers)),
         };
         let device = match transport.device_type() {
             DeviceType::Block => {
-                let driver = Block::new(transport, self.resources).map_err(Unusable::Driver)?;
-                Device::Block(Block::listen(driver, source(interrupts).map_err(Unusable::Interrupt)?))
+                let driver = Block::bring_up(transport, self.resources).map_err(Unusable::Driver)?;
+                Device::Block(Block::listen(driver, source(interrupts)?))
             }
             DeviceType::Network => {
-                let driver = Net::new(transport, self.resources).map_err(Unusable::Driver)?;
-                Device::Net(Net::listen(driver, source(interrupts).map_err(Unusable::Interrupt)?, index))
+                let driver = Net::bring_up(transport, self.resources).map_err(Unusable::Driver)?;
+                Device::Net(Net::listen(driver, source(interrupts)?, index))
             }
             other => return Err(Unusable::Kind(other)),
         };

@@ -30,7 +30,7 @@ struct Posted {
 
 impl Net {
     /// Brings an interface up.
-    pub fn new(transport: AnyTransport, resources: Resources) -> Result<Driver, InitError> {
+    pub fn bring_up(transport: AnyTransport, resources: Resources) -> Result<Driver, InitError> {
         let config = NetConfig { receive_size: 256, transmit_size: 256, max_segments: 1 };
         virtio_net::Net::new(transport, &resources, config)
     }
@@ -44,10 +44,15 @@ impl Net {
     }
 
     fn acknowledge(&mut self) {
-        if self.source.noticed() {
-            // The queues are looked at anyway; the link's state is nothing the nucleus asks for.
+        if !self.source.noticed() {
+            return;
+        }
+        // The queues are looked at anyway; the link's state is nothing the nucleus asks for.
+        if self.source.is_wired() {
             let _ = self.driver.acknowledge_interrupt();
             self.source.served();
+        } else {
+            let _ = self.driver.config_interrupt();
         }
     }
 
@@ -70,12 +75,14 @@ impl Net {
 fn header(buffer: Option<Posted>) -> [u8; HEADER_BYTES as usize] {
     const WORDS: usize = HEADER_BYTES as usize / 4;
     let mut header = [0; HEADER_BYTES as usize];
-    let Some(buffer) = buffer.filter(|buffer| buffer.address % 4 == 0) else { return header };
+    let Some(buffer) = buffer else { return header };
     for word in 0..WORDS {
         let at = crate::layout::linear(buffer.address) as usize + word * 4;
-        // SAFETY: the nucleus posted this address as a buffer of at least a header: RAM in the linear map, aligned. EL0 and the device may write it at
-        // any time, hence the atomic.
-        let value = unsafe { (*core::ptr::with_exposed_provenance::<core::sync::atomic::AtomicU32>(at)).load(core::sync::atomic::Ordering::Relaxed) };
+        // SAFETY: the nucleus posted this address as a buffer of at least a header: RAM in the linear map; `post_receive` took it as it is a multiple
+        // of 4. EL0 and the device may write it at any time, hence the atomic.
+        let value = unsafe {
+            (*core::ptr::with_exposed_provenance::<core::sync::atomic::AtomicU32>(at)).load(core::sync::atomic::Ordering::Relaxed)
+        };
         header[word * 4..][..4].copy_from_slice(&value.to_ne_bytes());
     }
     header
@@ -100,7 +107,7 @@ impl machine::Net for Net {
 
     /// The buffer's address must be a multiple of 4 and in RAM.
     fn post_receive(&mut self, token: u64, buffer: Segment) -> Result<(), DeviceError> {
-        if buffer.address % 4 != 0 {
+        if !buffer.address.is_multiple_of(4) {
             return Err(DeviceError::OutOfRange);
         }
         let slot = *self.free.last().ok_or(DeviceError::Full)?;

@@ -62,7 +62,8 @@ impl Host {
     pub fn wire(&self, function: DeviceFunction, pin: u8) -> Option<Line> {
         let mut mask = cells(&self.node, "interrupt-map-mask");
         let mask = [mask.next()?, mask.next()?, mask.next()?, mask.next()?];
-        let wanted = [u32::from(function.bus) << 16 | u32::from(function.device) << 11 | u32::from(function.function) << 8, 0, 0, u32::from(pin)];
+        let wanted =
+            [u32::from(function.bus) << 16 | u32::from(function.device) << 11 | u32::from(function.function) << 8, 0, 0, u32::from(pin)];
         let mut map = cells(&self.node, "interrupt-map");
         // Entries are: address (3), pin (1), controller (1), its address (some), its interrupt (3). All controllers are the one GIC.
         let parent_cells = self.parent_address_cells()?;
@@ -86,7 +87,7 @@ impl Host {
         let total = cells(&self.node, "interrupt-map").count();
         (0..=2).find(|&extra| {
             let entry = 8 + extra;
-            total % entry == 0 && cells(&self.node, "interrupt-map").skip(4).step_by(entry).all(|parent| parent == controller)
+            total.is_multiple_of(entry) && cells(&self.node, "interrupt-map").skip(4).step_by(entry).all(|parent| parent == controller)
         })
     }
 }

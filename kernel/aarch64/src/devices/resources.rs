@@ -10,8 +10,8 @@ use virtio::{Dma, DmaAddr, DmaPages, MapRegisters};
 #[derive(Clone, Copy)]
 pub struct Resources(pub &'static Pool);
 
-// SAFETY: 1. A run of the pool is contiguous, page-aligned, zeroed here; PAGE_BYTES is PAGE_SIZE (checked below). 2. It stays in the linear map, and nobody
-// else gets it before `free`. 3. The pool gives a frame to one owner. 4. The linear map of RAM is write-back (mmu.rs).
+// SAFETY: 1. A run of the pool is contiguous, page-aligned, zeroed here; PAGE_BYTES is PAGE_SIZE (checked below). 2. It stays in the
+// linear map, and nobody else gets it before `free`. 3. The pool gives a frame to one owner. 4. The linear map of RAM is write-back (mmu.rs).
 unsafe impl Dma for Resources {
     fn allocate(&self, count: NonZeroUsize) -> Option<DmaPages> {
         const { assert!(virtio::PAGE_BYTES == PAGE_SIZE) };

@@ -3,6 +3,7 @@
 //! The kernel wants little of it: one level of priority, all shared interrupts on the boot CPU, one SGI, one PPI. Registers and
 //! the GICv3 driver are the `arm-gic` crate's.
 
+mod its;
 mod v2;
 mod v3;
 
@@ -10,6 +11,8 @@ use crate::cpu;
 use crate::device_tree::{self, Line};
 use crate::mmu::{self, MapError, Memory};
 use core::fmt;
+use frames::Pool;
+pub use its::{FIRST_LPI, Its, LPIS};
 use spin::once::Once;
 
 /// The SGI that `signal` sends.
@@ -70,7 +73,7 @@ pub fn init(registers: &device_tree::Gic) -> Result<(), GicError> {
             };
             for region in redistributors {
                 // SAFETY: a region of redistributors, mapped whole.
-                unsafe { controller.add_region(map(region)?.cast(), region.end - region.start)? };
+                unsafe { controller.add_region(map(region)?.cast(), region) };
             }
             Gic::V3(controller)
         }
@@ -104,6 +107,14 @@ pub fn enable(number: u32, enabled: bool) -> Result<(), GicError> {
         Gic::V3(gic) => gic.enable(number, enabled)?,
     }
     Ok(())
+}
+
+/// The interrupt translation service, for the boot CPU; None if there is none that can be used.
+pub fn translation_service(physical: u64, pool: &Pool) -> Option<Its> {
+    match gic() {
+        Gic::V2(_) => None,
+        Gic::V3(gic) => gic.translation_service(physical, pool),
+    }
 }
 
 /// Takes the next pending interrupt. It must be [`end`]ed.

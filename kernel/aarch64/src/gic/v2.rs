@@ -88,8 +88,8 @@ impl Controller {
     }
 
     fn interface(&self) -> UniqueMmioPointer<'_, Gicc> {
-        // SAFETY: 1. `new`'s promise. 2. Unique: the registers are this CPU's own, no interrupt handler runs in between, and no function here calls another
-        // while it has one.
+        // SAFETY: 1. `new`'s promise. 2. Unique: the registers are this CPU's own, no interrupt handler runs in between, and no function here
+        // calls another while it has one.
         unsafe { UniqueMmioPointer::new(self.cpu_interface) }
     }
 }

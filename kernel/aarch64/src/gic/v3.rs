@@ -1,15 +1,19 @@
 //! GICv3 (and a GICv4 that is used as one).
 
+use super::its::{Its, Target};
 use super::{Acknowledged, GicError, SIGNAL};
 use crate::cpu::{self, read_register};
 use crate::device_tree::Line;
 use crate::layout::MAX_CPUS;
-use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup};
+use arm_gic::gicv3::registers::{Gicd, GicrCtlr, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, SgiTarget, SgiTargetGroup};
 use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
 use arrayvec::ArrayVec;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
+use frames::Pool;
+use safe_mmio::{field, field_shared};
 use spin::mutex::SpinMutex;
 
 const LOWEST_PRIORITY: u8 = 0xF0;
@@ -25,7 +29,12 @@ pub struct Controller {
     walk: SpinMutex<()>,
 }
 
-struct Region(NonNull<GicrSgi>);
+/// Redistributors one behind the other.
+struct Region {
+    base: NonNull<GicrSgi>,
+    physical: u64,
+    frames: usize,
+}
 
 // SAFETY: device registers are the same from any CPU.
 unsafe impl Send for Region {}
@@ -54,11 +63,10 @@ impl Controller {
     ///
     /// # Safety
     /// It is one, up to the redistributor that says it is the last, mapped as a device for good and used by nobody else.
-    pub unsafe fn add_region(&mut self, base: NonNull<GicrSgi>, bytes: u64) -> Result<(), GicError> {
-        if bytes >= size_of::<GicrSgi>() as u64 {
-            let _ = self.regions.try_push(Region(base));
-        }
-        Ok(())
+    pub unsafe fn add_region(&mut self, base: NonNull<GicrSgi>, physical: &Range<u64>) {
+        let frames = (physical.end - physical.start) as usize / size_of::<GicrSgi>();
+        // There is room for as many as the device tree's reader takes.
+        let _ = self.regions.try_push(Region { base, physical: physical.start, frames });
     }
 
     pub fn init_cpu(&self, interrupts: &[u32]) -> Result<(), GicError> {
@@ -117,22 +125,56 @@ impl Controller {
         cpu::isb();
     }
 
+    /// The interrupt translation service at this address, sending to the boot CPU.
+    pub fn translation_service(&self, physical: u64, pool: &Pool) -> Option<Its> {
+        let affinity = self.affinity[0].load(Ordering::Relaxed);
+        self.with_registers(affinity, |mut registers, offset| {
+            let mut redistributor = field!(registers, gicr);
+            let kind = field!(redistributor, typer).read();
+            let target = Target { physical: offset, processor: kind.processor_number() };
+            Its::new(physical, pool, target, |tables| {
+                if !kind.physical_lpis_supported() || field!(redistributor, ctlr).read().contains(GicrCtlr::EnableLPIs) {
+                    return false;
+                }
+                field!(redistributor, propbaser).write(tables.configuration);
+                field!(redistributor, pendbaser).write(tables.pending);
+                field!(redistributor, ctlr).modify(|control| control | GicrCtlr::EnableLPIs);
+                true
+            })
+        })
+        .flatten()
+    }
+
     fn with_redistributor(
         &self,
         affinity: u64,
         act: impl FnOnce(&mut GicRedistributor<'_>) -> Result<(), arm_gic::gicv3::GicError>,
     ) -> Result<(), GicError> {
+        let done = self.with_registers(affinity, |registers, _| act(&mut GicRedistributor::new(registers)));
+        Ok(done.ok_or(GicError::NoRedistributor { affinity })??)
+    }
+
+    /// Calls `act` with a CPU's redistributor and its physical address.
+    fn with_registers<R>(&self, affinity: u64, act: impl FnOnce(UniqueMmioPointer<'_, GicrSgi>, u64) -> R) -> Option<R> {
         let _walk = self.walk.lock();
         for region in &self.regions {
-            // SAFETY: `add_region`'s promise; `walk` is held, so there is no other.
-            let found = unsafe { GicRedistributorIterator::new(region.0)? };
-            for mut redistributor in found {
-                if redistributor.typer().core_mpidr() & AFFINITY == affinity {
-                    return Ok(act(&mut redistributor)?);
+            let mut frame = 0;
+            while frame < region.frames {
+                // SAFETY: 1. `add_region`'s promise, for a frame inside the region. 2. `walk` is held, so there is no other.
+                let registers = unsafe { UniqueMmioPointer::new(region.base.add(frame)) };
+                let redistributor = field_shared!(registers, gicr);
+                let kind = field_shared!(redistributor, typer).read();
+                if kind.core_mpidr() & AFFINITY == affinity {
+                    return Some(act(registers, region.physical + (frame * size_of::<GicrSgi>()) as u64));
                 }
+                if kind.last_redistributor() {
+                    break;
+                }
+                // With virtual LPIs there are two more pages of 64 KiB.
+                frame += if kind.virtual_lpis_supported() { 2 } else { 1 };
             }
         }
-        Err(GicError::NoRedistributor { affinity })
+        None
     }
 }
 

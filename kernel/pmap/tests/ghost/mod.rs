@@ -12,7 +12,7 @@ use pmap::{ENTRIES, Hardware, Pte};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-pub const CPUS: usize = 2;
+pub(crate) const CPUS: usize = 2;
 const PAGE: u64 = 4096;
 
 /// Entry of a table.
@@ -20,8 +20,8 @@ type Slot = (FrameNumber, usize);
 
 /// What a TLB holds: the last-level entry and the slots that were read on the way, from the root on.
 #[derive(Clone, Debug)]
-pub struct Cached {
-    pub pte: Pte,
+pub(crate) struct Cached {
+    pub(crate) pte: Pte,
     path: Vec<Slot>,
 }
 
@@ -37,7 +37,7 @@ enum Broken {
 enum Tlbi {
     Page { asid: u16, address: u64, pages: u64, all_levels: bool },
     Asid(u16),
-    All,
+    Local(usize),
 }
 
 #[derive(Default)]
@@ -57,6 +57,8 @@ struct State {
     tables_left: usize,
     synced: BTreeSet<FrameNumber>,
     invalidations: usize,
+    /// The CPU that the test acts as.
+    current: usize,
 }
 
 struct Table {
@@ -68,13 +70,13 @@ struct Table {
 }
 
 /// The machine.
-pub struct Ghost {
+pub(crate) struct Ghost {
     state: Mutex<State>,
     ranges: bool,
 }
 
 impl Ghost {
-    pub fn new(tables_left: usize, ranges: bool, seed: u64) -> Self {
+    pub(crate) fn new(tables_left: usize, ranges: bool, seed: u64) -> Self {
         let state = State { next_table: 0x8_0000, tables_left, random: seed | 1, ..State::default() };
         Self { state: Mutex::new(state), ranges }
     }
@@ -90,49 +92,55 @@ impl Ghost {
         state
     }
 
-    pub fn run(&self, cpu: usize, asid: u16, root: FrameNumber) {
+    pub(crate) fn run(&self, cpu: usize, asid: u16, root: FrameNumber) {
         let mut state = self.state();
         state.running[cpu] = Some((asid, root));
         state.tables.get_mut(&root).unwrap().place = Some((0, 0));
     }
 
-    pub fn stop(&self) {
+    /// From now on calls come from this CPU.
+    pub(crate) fn on(&self, cpu: usize) -> &Self {
+        self.state().current = cpu;
+        self
+    }
+
+    pub(crate) fn stop(&self) {
         self.state().running = [None; CPUS];
     }
 
-    pub fn interesting(&self, addresses: &[u64]) {
+    pub(crate) fn interesting(&self, addresses: &[u64]) {
         self.state().interesting = addresses.to_vec();
     }
 
     /// An access by EL0: what the TLB or a walk finds.
-    pub fn access(&self, cpu: usize, address: u64) -> Option<Pte> {
+    pub(crate) fn access(&self, cpu: usize, address: u64) -> Option<Pte> {
         self.state().walk(cpu, address)
     }
 
     /// Everything that any TLB holds.
-    pub fn held(&self) -> Vec<(u64, Pte)> {
+    pub(crate) fn held(&self) -> Vec<(u64, Pte)> {
         let state = self.state();
         state.tlb.iter().flatten().map(|(&(_, address), cached)| (address, cached.pte)).collect()
     }
 
-    pub fn tables(&self) -> usize {
+    pub(crate) fn tables(&self) -> usize {
         self.state().tables.len()
     }
 
-    pub fn invalidations(&self) -> usize {
+    pub(crate) fn invalidations(&self) -> usize {
         self.state().invalidations
     }
 
-    pub fn was_synced(&self, frame: FrameNumber) -> bool {
+    pub(crate) fn was_synced(&self, frame: FrameNumber) -> bool {
         self.state().synced.contains(&frame)
     }
 
-    pub fn set_tables_left(&self, tables: usize) {
+    pub(crate) fn set_tables_left(&self, tables: usize) {
         self.state().tables_left = tables;
     }
 
     /// At rest nothing is broken without having been flushed.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let state = self.state();
         assert_eq!(state.broken, BTreeMap::new(), "entries were broken and not flushed");
     }
@@ -225,7 +233,8 @@ impl State {
                 Tlbi::Page { address, pages, all_levels, .. } => {
                     (level == 3 || all_levels) && address < start + span && start < address + pages * PAGE
                 }
-                Tlbi::Asid(_) | Tlbi::All => true,
+                Tlbi::Asid(_) => true,
+                Tlbi::Local(_) => false,
             };
             if covered {
                 self.broken.insert(slot, Broken::Issued);
@@ -235,11 +244,11 @@ impl State {
 
     fn complete(&mut self) {
         for tlbi in std::mem::take(&mut self.pending) {
-            for tlb in &mut self.tlb {
+            for (cpu, tlb) in self.tlb.iter_mut().enumerate() {
                 tlb.retain(|&(of, at), _| match tlbi {
                     Tlbi::Page { asid, address, pages, .. } => of != asid || at < address || at >= address + pages * PAGE,
                     Tlbi::Asid(asid) => of != asid,
-                    Tlbi::All => false,
+                    Tlbi::Local(only) => cpu != only,
                 });
             }
         }
@@ -329,8 +338,10 @@ impl Hardware for &Ghost {
         self.speculative().tlbi(Tlbi::Asid(asid));
     }
 
-    fn tlbi_all(&self) {
-        self.speculative().tlbi(Tlbi::All);
+    fn tlbi_local(&self) {
+        let mut state = self.speculative();
+        let cpu = state.current;
+        state.tlbi(Tlbi::Local(cpu));
     }
 
     fn sync_icache(&self, frame: FrameNumber) {

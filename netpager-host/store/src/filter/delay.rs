@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::{Extent, Space, Store, StoreError};
+use crate::{Content, Extent, Space, Store, StoreError};
 
 /// How long each kind of call waits before it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,12 @@ impl<S: Store> Store for DelayFilter<S> {
         self.inner.write_zeroes(offset, length, space)
     }
 
+    /// Learning that there is nothing to read is as slow as reading.
     fn extent_at(&self, offset: u64, length: u64) -> Result<Extent, StoreError> {
-        self.inner.extent_at(offset, length)
+        let extent = self.inner.extent_at(offset, length)?;
+        if extent.content == Content::Hole {
+            sleep(self.delays.read);
+        }
+        Ok(extent)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{Extent, Space, Store, StoreError};
+use crate::{Content, Extent, Space, Store, StoreError};
 
 /// How many of a thousand calls of each kind fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,12 @@ impl<S: Store> Store for ErrorFilter<S> {
         self.inner.write_zeroes(offset, length, space)
     }
 
+    /// Learning that there is nothing to read fails as often as reading.
     fn extent_at(&self, offset: u64, length: u64) -> Result<Extent, StoreError> {
-        self.inner.extent_at(offset, length)
+        let extent = self.inner.extent_at(offset, length)?;
+        if extent.content == Content::Hole {
+            self.roll(self.rates.read)?;
+        }
+        Ok(extent)
     }
 }

@@ -68,14 +68,9 @@ impl Bus {
 
     /// Brings up every virtio function on the buses that are mapped. One that cannot be used is reported and does not
     /// keep others from being found.
-    pub fn scan(
-        &mut self,
-        windows: &mut Windows,
-        map: &impl MapRegisters,
-    ) -> Vec<(DeviceFunction, Result<Found, ScanError>)> {
+    pub fn scan(&mut self, windows: &mut Windows, map: &impl MapRegisters) -> Vec<(DeviceFunction, Result<Found, ScanError>)> {
         let functions: Vec<_> = self.functions().collect();
-        let virtio: Vec<_> =
-            functions.into_iter().filter(|&(_, id)| id as u16 == VIRTIO_VENDOR_ID).collect();
+        let virtio: Vec<_> = functions.into_iter().filter(|&(_, id)| id as u16 == VIRTIO_VENDOR_ID).collect();
         // What firmware has assigned is known before anything is given out.
         let mut sized = Vec::new();
         for (function, id) in virtio {
@@ -141,16 +136,10 @@ impl Bus {
     }
 
     /// Gives addresses to memory BARs that have none. I/O BARs (of transitional devices) are not needed.
-    fn assign(
-        &mut self,
-        function: DeviceFunction,
-        bars: [Option<BarInfo>; 6],
-        windows: &mut Windows,
-    ) -> Result<Bars, ScanError> {
+    fn assign(&mut self, function: DeviceFunction, bars: [Option<BarInfo>; 6], windows: &mut Windows) -> Result<Bars, ScanError> {
         let mut assigned = Bars::default();
         for (index, info) in (0u8..).zip(&bars) {
-            let Some((info, (mut address, bytes))) = info.as_ref().and_then(|bar| Some((bar, bar.memory_address_size()?)))
-            else {
+            let Some((info, (mut address, bytes))) = info.as_ref().and_then(|bar| Some((bar, bar.memory_address_size()?))) else {
                 continue;
             };
             if address == 0 {

@@ -103,11 +103,7 @@ pub(super) struct Mapper<'a, M: MapRegisters> {
 
 impl<M: MapRegisters> Mapper<'_, M> {
     /// Maps a structure of fixed layout.
-    pub(super) fn one<R>(
-        &self,
-        place: Option<Place>,
-        name: &'static str,
-    ) -> Result<UniqueMmioPointer<'static, R>, CapabilityError> {
+    pub(super) fn one<R>(&self, place: Option<Place>, name: &'static str) -> Result<UniqueMmioPointer<'static, R>, CapabilityError> {
         let place = place.ok_or(CapabilityError::Missing(name))?;
         if (place.bytes as usize) < size_of::<R>() {
             return Err(CapabilityError::TooSmall(name));
@@ -117,11 +113,7 @@ impl<M: MapRegisters> Mapper<'_, M> {
     }
 
     /// Maps an array of registers.
-    pub(super) fn many<R>(
-        &self,
-        place: Option<Place>,
-        name: &'static str,
-    ) -> Result<UniqueMmioPointer<'static, [R]>, CapabilityError> {
+    pub(super) fn many<R>(&self, place: Option<Place>, name: &'static str) -> Result<UniqueMmioPointer<'static, [R]>, CapabilityError> {
         let place = place.ok_or(CapabilityError::Missing(name))?;
         let (pci, cpu) = self.address(place)?;
         registers::map_slice(self.map, cpu, place.bytes as usize).ok_or(CapabilityError::Unmapped { pci })

@@ -20,3 +20,6 @@ pub use msix::{Message, NoVector};
 pub use transport::PciTransport;
 pub use virtio_drivers::transport::pci::bus::DeviceFunction;
 pub use windows::{Window, Windows};
+
+#[cfg(test)]
+mod tests;

@@ -54,12 +54,7 @@ pub(super) struct Msix {
 }
 
 impl Msix {
-    pub(super) fn new(
-        ecam: Ecam,
-        function: DeviceFunction,
-        capability: u8,
-        table: UniqueMmioPointer<'static, [Entry]>,
-    ) -> Self {
+    pub(super) fn new(ecam: Ecam, function: DeviceFunction, capability: u8, table: UniqueMmioPointer<'static, [Entry]>) -> Self {
         Self { ecam, function, capability, table }
     }
 

@@ -1,0 +1,58 @@
+//! Works off what changes of ports bring about: wake-ups, notifications, memory that nobody got.
+
+use ipc::{Effect, How, Sent, Wake};
+
+use crate::kernel::Kernel;
+use crate::kobject::{Effects, Message, Object};
+use crate::machine::Machine;
+use crate::thread::Delivery;
+
+impl<M: Machine> Kernel<M> {
+    /// Does all of it. No lock of this crate is held.
+    pub(crate) fn work_off(&self, mut effects: Effects<M>) {
+        while let Some(effect) = effects.next() {
+            match effect {
+                Effect::Wake { waiter, why: Wake::Receive(code) } => self.deliver(&waiter, Delivery::Code(code)),
+                Effect::Wake { waiter, why: Wake::TooLarge(size) } => self.deliver(&waiter, Delivery::TooLarge(size)),
+                Effect::Wake { waiter, why: Wake::Retry } => self.deliver(&waiter, Delivery::Wake),
+                Effect::Deliver { waiter, message } => self.deliver(&waiter, Delivery::Message(message)),
+                Effect::Send(message) => self.send_into(message, &mut effects),
+                Effect::NoSenders(object) => self.no_senders(&object),
+                Effect::Free(memory) => drop(memory),
+            }
+        }
+        self.pagers_step();
+    }
+
+    /// Sends a message of the kernel's own.
+    pub(crate) fn send(&self, message: Message<M>) {
+        let mut effects = Effects::new();
+        self.send_into(message, &mut effects);
+        self.work_off(effects);
+    }
+
+    fn send_into(&self, message: Message<M>, effects: &mut Effects<M>) {
+        match ipc::send(message, How::Always, effects) {
+            Sent::Kernel { object, message } => self.kernel_notified(&object, message, effects),
+            Sent::Deliver { waiter, message } => self.deliver(&waiter, Delivery::Message(message)),
+            Sent::Queued => (),
+            Sent::Full { message, .. } | Sent::Dead(message) | Sent::NoMemory(message) => message.destroy(effects),
+        }
+    }
+
+    /// The kernel got a notification of its own: a pager's port died.
+    fn kernel_notified(&self, object: &Object<M>, message: Message<M>, effects: &mut Effects<M>) {
+        const DEAD_NAME: i32 = <abi::call::notify::mach_notify_dead_name::Request as abi::Message>::ID;
+        if let (Object::Control(pager), DEAD_NAME) = (object, message.header.id) {
+            self.pager_port_died(pager);
+        }
+        message.consume(effects);
+    }
+
+    /// The last send right to a kernel port is gone.
+    fn no_senders(&self, object: &Object<M>) {
+        if let Object::Net(ring) = object {
+            self.ring_closed(ring);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! All memory objects with pagers: by number, by port, and the requests that are out.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
+
+use abi::Code;
+use vm::{Home, Object, ObjectRef, PagerId};
+
+use crate::kernel::Kernel;
+use crate::kobject::{Effects, Right};
+use crate::machine::Machine;
+use crate::pager::{Outstanding, Pager};
+
+/// The table.
+pub(crate) struct PagerTable<M: Machine> {
+    inner: Mutex<Inner<M>>,
+    /// The first deadline of a request, or the largest value.
+    next: AtomicU64,
+}
+
+struct Inner<M: Machine> {
+    by_id: BTreeMap<u64, Arc<Pager<M>>>,
+    by_port: BTreeMap<u64, u64>,
+    /// Requests by object and first page; only of pagers that have a deadline, and of the default pager.
+    requests: BTreeMap<(u64, u64), (Outstanding<M>, u64)>,
+    last_id: u64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl<M: Machine> PagerTable<M> {
+    pub(crate) const fn new() -> Self {
+        let inner = Inner { by_id: BTreeMap::new(), by_port: BTreeMap::new(), requests: BTreeMap::new(), last_id: 0 };
+        Self { inner: Mutex::new(inner), next: AtomicU64::new(NEVER) }
+    }
+
+    pub(crate) fn by_id(&self, id: PagerId) -> Option<Arc<Pager<M>>> {
+        self.inner.lock().by_id.get(&id.0).cloned()
+    }
+
+    fn by_port(&self, port: u64) -> Option<Arc<Pager<M>>> {
+        let inner = self.inner.lock();
+        inner.by_id.get(inner.by_port.get(&port)?).cloned()
+    }
+
+    fn new_id(&self) -> PagerId {
+        let mut inner = self.inner.lock();
+        inner.last_id += 1;
+        PagerId(inner.last_id)
+    }
+
+    /// Adds one, unless its port has one already: then that.
+    fn add(&self, pager: Arc<Pager<M>>) -> Result<(), Arc<Pager<M>>> {
+        let mut inner = self.inner.lock();
+        if let Some(known) = inner.by_port.get(&pager.port_id).and_then(|id| inner.by_id.get(id)) {
+            return Err(Arc::clone(known));
+        }
+        inner.by_port.insert(pager.port_id, pager.id.0);
+        inner.by_id.insert(pager.id.0, pager);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, pager: &Pager<M>) {
+        let mut inner = self.inner.lock();
+        let is_it = inner.by_id.get(&pager.id.0).is_some_and(|known| core::ptr::eq(Arc::as_ptr(known), pager));
+        if is_it {
+            inner.by_id.remove(&pager.id.0);
+        }
+        if inner.by_port.get(&pager.port_id) == Some(&pager.id.0) {
+            inner.by_port.remove(&pager.port_id);
+        }
+        let of_it = (pager.id.0, 0)..=(pager.id.0, u64::MAX);
+        let requests: Vec<_> = inner.requests.range(of_it).map(|(key, _)| *key).collect();
+        for key in requests {
+            inner.requests.remove(&key);
+        }
+    }
+
+    /// The name port of an object with a pager.
+    pub(crate) fn name_of(&self, object: &ObjectRef) -> Option<Right<M>> {
+        self.by_id(object.pager_id()?).map(|pager| pager.name_right())
+    }
+
+    /// Remembers a request. It is always remembered: the next one for the same page replaces it.
+    pub(crate) fn note(&self, request: Outstanding<M>, deadline: Option<u64>) -> bool {
+        let deadline = deadline.unwrap_or(NEVER);
+        if deadline == NEVER && request.pager.id != PagerId::DEFAULT {
+            return true;
+        }
+        self.next.fetch_min(deadline, Ordering::Relaxed);
+        self.inner.lock().requests.insert((request.pager.id.0, request.first), (request, deadline));
+        true
+    }
+
+    /// An answer for these pages came: what is left of the request they are part of stays out.
+    pub(crate) fn forget(&self, pager: PagerId, first: u64, pages: u64) {
+        let mut inner = self.inner.lock();
+        let key = inner.requests.range((pager.0, 0)..=(pager.0, first)).next_back().map(|(key, _)| *key);
+        let Some((request, deadline)) = key.and_then(|key| inner.requests.remove(&key)) else { return };
+        let (end, answered) = (request.first + request.pages, first.saturating_add(pages));
+        for (from, to) in [(request.first, first.min(end)), (answered.max(request.first), end)] {
+            if from < to {
+                let rest = Outstanding { pager: Arc::clone(&request.pager), first: from, pages: to - from };
+                inner.requests.insert((pager.0, from), (rest, deadline));
+            }
+        }
+    }
+
+    /// Takes a request that is late.
+    pub(crate) fn late(&self, now: u64) -> Option<Outstanding<M>> {
+        if self.next.load(Ordering::Relaxed) > now {
+            return None;
+        }
+        let mut inner = self.inner.lock();
+        let late = inner.requests.iter().find(|(_, (_, deadline))| *deadline <= now).map(|(key, _)| *key);
+        if late.is_none() {
+            let next = inner.requests.values().map(|(_, deadline)| *deadline).min().unwrap_or(NEVER);
+            self.next.store(next, Ordering::Relaxed);
+        }
+        inner.requests.remove(&late?).map(|(request, _)| request)
+    }
+
+    /// The requests of an object: first page and pages.
+    pub(crate) fn all_of(&self, pager: PagerId) -> Vec<(u64, u64)> {
+        let inner = self.inner.lock();
+        inner.requests.range((pager.0, 0)..=(pager.0, u64::MAX)).map(|(key, (request, _))| (key.1, request.pages)).collect()
+    }
+
+    /// When the next request is late.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        Some(self.next.load(Ordering::Relaxed)).filter(|next| *next != NEVER)
+    }
+}
+
+impl<M: Machine> Kernel<M> {
+    /// The kernel's object for a memory object's port, made and initialized now if there is none. The right is used up.
+    pub(crate) fn object_of_port(&self, right: Right<M>) -> Result<ObjectRef, Code> {
+        let mut effects = Effects::new();
+        let known = right.port().and_then(|port| self.pagers.by_port(port.id()));
+        if let Some(Home::Object(object)) = known.map(|pager| pager.home.clone()) {
+            right.destroy(&mut effects);
+            self.work_off_if_any(effects);
+            return Ok(Object::used(&object));
+        }
+        let id = self.pagers.new_id();
+        let object = Object::with_pager(self.vm.core(), id);
+        let used = Object::used(&object);
+        let pager = self.watched_pager(id, Home::Object(object), right)?;
+        match self.pagers.add(Arc::clone(&pager)) {
+            Ok(()) => {
+                self.pager_init(&pager);
+                Ok(used)
+            }
+            // Another CPU was quicker: its object is the one.
+            Err(known) => {
+                let right = pager.close(&mut effects);
+                right.into_iter().for_each(|right| right.destroy(&mut effects));
+                let _ = self.space.deallocate(pager.port_name, &mut effects);
+                self.work_off(effects);
+                match &known.home {
+                    Home::Object(object) => Ok(Object::used(object)),
+                    Home::Swap => Err(Code::INVALID_ARGUMENT),
+                }
+            }
+        }
+    }
+
+    /// A memory object of whose death the kernel hears.
+    fn watched_pager(&self, id: PagerId, home: Home, right: Right<M>) -> Result<Arc<Pager<M>>, Code> {
+        let mut effects = Effects::new();
+        let kept = right.copy_send();
+        let name = self.space.insert(right, &mut effects);
+        let result = name.and_then(|name| {
+            let pager = Pager::new(id, home, kept, name)?;
+            const DEAD_NAME: i32 = <abi::call::notify::mach_notify_dead_name::Request as abi::Message>::ID;
+            let previous = self.space.request_notification(name, DEAD_NAME, 1, Some(pager.control_once()), &mut effects)?;
+            if let Some(previous) = previous {
+                previous.destroy(&mut effects);
+            }
+            Ok(pager)
+        });
+        self.work_off(effects);
+        result
+    }
+
+    /// vm_set_default_memory_manager. The null port only asks. Gives the one there was.
+    pub(crate) fn set_default_manager(&self, manager: Right<M>) -> Result<Right<M>, Code> {
+        let old = self.default_manager.lock().as_ref().map_or(Right::null(), |right| right.copy_send());
+        if manager.port().is_none() {
+            return Ok(old);
+        }
+        // One at a time: what is at the old one would be lost.
+        if self.pagers.by_id(PagerId::DEFAULT).is_some() {
+            let mut effects = Effects::new();
+            manager.destroy(&mut effects);
+            old.destroy(&mut effects);
+            self.work_off(effects);
+            return Err(Code::NO_ACCESS);
+        }
+        let receive = ipc::Port::new_receive()?;
+        let pager = self.watched_pager(PagerId::DEFAULT, Home::Swap, receive.make_send())?;
+        if self.pagers.add(Arc::clone(&pager)).is_ok() {
+            self.vm.core().set_default_policy(Some(vm::PagerPolicy::default()));
+            self.pager_create(&manager, &pager, receive);
+        }
+        *self.default_manager.lock() = Some(manager);
+        Ok(old)
+    }
+}

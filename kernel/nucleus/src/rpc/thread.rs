@@ -1,0 +1,124 @@
+//! What can be asked of a thread's port.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::call::{gnumach, mach};
+use abi::info::{THREAD_BASIC_INFO, THREAD_BASIC_INFO_COUNT};
+use abi::item::Words;
+use abi::{Code, trap};
+
+use super::state::{get_state, set_state};
+use super::{Answer, PortReply, Request};
+use crate::kernel::Kernel;
+use crate::kobject::Effects;
+use crate::machine::Machine;
+use crate::task::copy_of;
+use crate::thread::{Delivery, Run, Thread};
+
+pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>) -> Answer<M> {
+    let kernel = request.kernel;
+    if let Some(code) = Kernel::<M>::reply_code(request.message) {
+        kernel.deliver(target, Delivery::Code(code));
+        return Answer::Later;
+    }
+    let call = match mach::Call::decode(&request.message.bytes) {
+        Some(Ok(call)) => call,
+        Some(Err(malformed)) => return malformed.into(),
+        None => {
+            return match gnumach::Call::decode(&request.message.bytes) {
+                Some(Ok(gnumach::Call::thread_set_name(_))) => Answer::Code(Code::SUCCESS),
+                _ => Answer::BadId,
+            };
+        }
+    };
+    match call {
+        mach::Call::thread_terminate(_) => {
+            kernel.thread_terminate(target);
+            Answer::Code(Code::SUCCESS)
+        }
+        mach::Call::thread_suspend(_) => {
+            kernel.thread_suspend(target);
+            Answer::Code(Code::SUCCESS)
+        }
+        mach::Call::thread_resume(_) => kernel.thread_resume(target).into(),
+        mach::Call::thread_abort(_) => {
+            kernel.thread_abort(target);
+            Answer::Code(Code::SUCCESS)
+        }
+        mach::Call::thread_get_state(call) => with_body(request, target, |request, body| match get_state(body, call.flavor, call.count) {
+            Ok(words) => request.reply(&mach::thread_get_state::Reply { state: Words(words) }, Vec::new()),
+            Err(code) => Answer::Code(code),
+        }),
+        mach::Call::thread_set_state(call) => {
+            with_body(request, target, |_, body| set_state(body, call.flavor, &call.state.0).into())
+        }
+        mach::Call::thread_info(call) => info(request, target, call.flavor, call.count),
+        mach::Call::thread_get_special_port(call) => match call.which {
+            trap::THREAD_KERNEL_PORT => request.reply_right(PortReply, target.send_right()),
+            trap::THREAD_EXCEPTION_PORT => {
+                let right = copy_of(&target.control.lock().exception_port);
+                request.reply_right(PortReply, right)
+            }
+            _ => Answer::Code(Code::INVALID_ARGUMENT),
+        },
+        mach::Call::thread_set_special_port(call) => {
+            let right = request.right(call.special_port);
+            let (old, result) = match call.which {
+                trap::THREAD_EXCEPTION_PORT => {
+                    (core::mem::replace(&mut target.control.lock().exception_port, right), Code::SUCCESS)
+                }
+                _ => (right, Code::INVALID_ARGUMENT),
+            };
+            let mut effects = Effects::new();
+            old.destroy(&mut effects);
+            kernel.work_off(effects);
+            Answer::Code(result)
+        }
+        _ => Answer::BadId,
+    }
+}
+
+/// Works on the registers of a thread that doesn't run. One that runs elsewhere is stopped only if it was suspended: then it leaves its CPU at
+/// its next exception, which is asked for here.
+fn with_body<M: Machine>(
+    request: &mut Request<'_, M>,
+    target: &Arc<Thread<M>>,
+    work: impl FnOnce(&mut Request<'_, M>, &mut crate::thread::Body<M>) -> Answer<M>,
+) -> Answer<M> {
+    if Arc::ptr_eq(target, request.thread) {
+        return Answer::Code(Code::INVALID_ARGUMENT);
+    }
+    if let Some(mut body) = target.body.try_lock() {
+        return work(request, &mut body);
+    }
+    let control = target.control.lock();
+    let will_stop = control.suspend_count > 0 || control.must_end || !matches!(control.run, Run::Running(_));
+    request.kernel.notice(&control);
+    drop(control);
+    if will_stop || target.task.suspend_count.load(core::sync::atomic::Ordering::Acquire) > 0 {
+        Answer::Yield
+    } else {
+        Answer::Code(Code::FAILURE)
+    }
+}
+
+/// thread_basic_info: times, cpu usage, priorities, run state, flags, suspend count.
+fn info<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>, flavor: i32, count: u32) -> Answer<M> {
+    if flavor != THREAD_BASIC_INFO || (count as usize) < THREAD_BASIC_INFO_COUNT {
+        return Answer::Code(Code::INVALID_ARGUMENT);
+    }
+    let mut words = alloc::vec![0; THREAD_BASIC_INFO_COUNT];
+    let control = target.control.lock();
+    words[5] = u32::from(control.priority);
+    words[6] = u32::from(control.priority);
+    words[7] = match control.run {
+        Run::Running(_) | Run::Ready => 1,
+        Run::Stopped | Run::Halted => 2,
+        Run::Waiting => 3,
+        Run::Dead => 5,
+    };
+    words[9] = control.suspend_count;
+    drop(control);
+    request.reply(&mach::thread_info::Reply { info: Words(words) }, Vec::new())
+}

@@ -1,0 +1,213 @@
+//! What a CPU does: picks a thread, runs it to its next exception, and decides.
+
+use alloc::sync::Arc;
+
+use crate::exception::Raise;
+use crate::kernel::{Found, Kernel};
+use crate::machine::{Exit, Interrupt, Machine};
+use crate::task::Task;
+use crate::thread::{Body, Delivery, Resume, Run, Thread};
+
+/// How long a thread runs while others wait.
+const QUANTUM_NS: u64 = 10_000_000;
+
+/// What a step of a thread came to.
+pub(crate) enum Step {
+    /// It can go on.
+    Continue,
+    /// It waits, or has ended: another one's turn.
+    Leave,
+}
+
+/// What the CPU has loaded.
+struct Loaded<M: Machine> {
+    task: Option<Arc<Task<M>>>,
+    quantum_ends: u64,
+}
+
+impl<M: Machine> Kernel<M> {
+    /// Runs this CPU, for ever.
+    pub fn run(&self) -> ! {
+        let cpu = self.machine.this_cpu();
+        let mut loaded = Loaded { task: None, quantum_ends: 0 };
+        loop {
+            self.interrupts();
+            match self.queues.pick(cpu) {
+                Some(thread) => self.run_thread(cpu, &thread, &mut loaded),
+                None => {
+                    // What is loaded may be of a task that ended: nobody frees tables that a CPU has in use.
+                    if let Some(task) = loaded.task.take() {
+                        self.machine.use_pmap(None);
+                        drop(task);
+                    }
+                    if let Some(thread) = self.idle(cpu) {
+                        self.run_thread(cpu, &thread, &mut loaded);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for an interrupt, unless there is something to run after all.
+    fn idle(&self, cpu: usize) -> Option<Arc<Thread<M>>> {
+        self.page_out_if_needed();
+        self.set_timer(None);
+        let thread = self.queues.go_idle(cpu);
+        if thread.is_none() {
+            self.machine.wait_for_interrupt();
+        }
+        thread
+    }
+
+    /// Runs a thread until it waits, ends, or has run long enough.
+    fn run_thread(&self, cpu: usize, thread: &Arc<Thread<M>>, loaded: &mut Loaded<M>) {
+        let mut body = thread.body.lock();
+        if !self.claim(thread, cpu) {
+            return;
+        }
+        if !loaded.task.as_ref().is_some_and(|task| task.id == thread.task.id) {
+            self.machine.use_pmap(Some(thread.task.map.pmap()));
+            loaded.task = Some(Arc::clone(&thread.task));
+        }
+        self.machine.load_float(&body.float);
+        let began = self.machine.now();
+        loaded.quantum_ends = began + QUANTUM_NS;
+        while let Step::Continue = self.step(thread, &mut body, loaded) {}
+        self.machine.save_float(&mut body.float);
+        let ran = self.machine.now() - began;
+        thread.task.cpu_time_ns.fetch_add(ran, core::sync::atomic::Ordering::Relaxed);
+        drop(body);
+        if thread.control.lock().run == Run::Dead {
+            self.thread_buried(thread);
+        }
+    }
+
+    /// Takes a thread from the queue to this CPU.
+    fn claim(&self, thread: &Arc<Thread<M>>, cpu: usize) -> bool {
+        let mut control = thread.control.lock();
+        if control.run != Run::Ready {
+            return false;
+        }
+        control.run = Run::Running(cpu);
+        true
+    }
+
+    /// One step: whatever must come first, else how the thread goes on.
+    fn step(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, loaded: &mut Loaded<M>) -> Step {
+        if let Some(step) = self.must_leave(thread, body) {
+            return step;
+        }
+        match core::mem::replace(&mut body.resume, Resume::User) {
+            Resume::User => self.at_user(thread, body, loaded),
+            Resume::Trap => self.trap(thread, body),
+            Resume::Fault(abort) => self.fault(thread, body, abort),
+            Resume::TrapFault(abort) => self.trap_fault(thread, body, abort),
+            Resume::Message(step) => self.message_step(thread, body, step),
+            Resume::Rpc(suspended) => self.rpc_again(thread, body, suspended),
+            Resume::Exception { reply_port } => self.exception_reply(thread, body, reply_port),
+        }
+    }
+
+    /// Termination, suspension.
+    fn must_leave(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>) -> Option<Step> {
+        let mut control = thread.control.lock();
+        if control.must_end {
+            control.run = Run::Dead;
+            drop(control);
+            self.drop_resume(body);
+            return Some(Step::Leave);
+        }
+        if control.suspend_count > 0 || thread.task.suspend_count.load(core::sync::atomic::Ordering::Acquire) > 0 {
+            control.run = Run::Stopped;
+            return Some(Step::Leave);
+        }
+        None
+    }
+
+    /// Runs EL0.
+    fn at_user(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, loaded: &mut Loaded<M>) -> Step {
+        if self.pool.is_low() {
+            self.page_out_if_needed();
+        }
+        if self.machine.now() >= loaded.quantum_ends {
+            loaded.quantum_ends = self.machine.now() + QUANTUM_NS;
+            if self.queues.should_yield(self.machine.this_cpu(), true) {
+                return self.yield_cpu(thread);
+            }
+        }
+        if let Some(idle) = self.queues.offer(self.machine.this_cpu()) {
+            self.machine.signal(idle);
+        }
+        self.set_timer(Some(loaded.quantum_ends));
+        match self.machine.run_user(&mut body.registers) {
+            Exit::Trap { immediate: 0 } => {
+                body.resume = Resume::Trap;
+                Step::Continue
+            }
+            Exit::Trap { immediate } => {
+                let raise = Raise {
+                    exception: abi::call::exc::EXC_SOFTWARE,
+                    code: abi::call::exc::EXC_AARCH64_SVC,
+                    subcode: i64::from(immediate),
+                };
+                self.raise(thread, body, raise)
+            }
+            Exit::Fault(abort) => {
+                body.resume = Resume::Fault(abort);
+                Step::Continue
+            }
+            Exit::Exception { exception, code, subcode } => self.raise(thread, body, Raise { exception, code, subcode }),
+            Exit::Interrupt => {
+                self.interrupts();
+                Step::Continue
+            }
+        }
+    }
+
+    /// Goes to the end of its queue.
+    pub(crate) fn yield_cpu(&self, thread: &Arc<Thread<M>>) -> Step {
+        let mut control = thread.control.lock();
+        control.run = Run::Ready;
+        self.enqueue(thread, control.priority);
+        Step::Leave
+    }
+
+    /// Puts a thread in a run queue.
+    pub(crate) fn enqueue(&self, thread: &Arc<Thread<M>>, priority: u8) {
+        // Here, since what wakes it is often about to wait; `at_user` offers it to an idle CPU otherwise.
+        self.queues.requeue(Arc::clone(thread), priority, self.machine.this_cpu());
+    }
+
+    /// Handles what is pending.
+    pub(crate) fn interrupts(&self) {
+        while let Some(interrupt) = self.machine.interrupt() {
+            match interrupt {
+                Interrupt::Timer => self.run_timers(),
+                Interrupt::Signal => (),
+                Interrupt::Device(index) => match self.devices.get(index) {
+                    Some(Found::Disk(disk)) => self.disk_interrupt(disk),
+                    Some(Found::Net(ring)) => self.ring_interrupt(ring),
+                    None => (),
+                },
+            }
+        }
+    }
+
+    fn run_timers(&self) {
+        self.run_timeouts();
+        self.run_pager_deadlines();
+        self.set_timer(None);
+    }
+
+    /// The next time that something is due on this CPU: the end of a quantum, a timeout, a pager's deadline.
+    fn set_timer(&self, quantum: Option<u64>) {
+        let quantum = quantum.filter(|_| self.queues.should_yield(self.machine.this_cpu(), true));
+        let due = [quantum, self.timeouts.next_deadline(), self.pagers.next_deadline()].into_iter().flatten().min();
+        self.machine.set_deadline(due);
+    }
+
+    /// What was delivered to the running thread.
+    pub(crate) fn take_delivery(&self, thread: &Thread<M>) -> Option<Delivery<M>> {
+        thread.control.lock().delivery.take()
+    }
+}

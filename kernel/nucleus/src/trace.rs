@@ -1,0 +1,38 @@
+//! The trace of pages' lives: a line on the console for each step, if it is on (`abi::trace`).
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use abi::trace::Step;
+
+use crate::machine::Machine;
+
+/// Whether to trace, and how many lines are left: the console is slow, and one life has ten steps.
+pub(crate) struct Trace {
+    on: AtomicBool,
+    left: AtomicU32,
+}
+
+const LINES: u32 = 400;
+
+impl Trace {
+    pub(crate) const fn new(on: bool) -> Self {
+        Self { on: AtomicBool::new(on), left: AtomicU32::new(LINES) }
+    }
+
+    pub(crate) fn set(&self, on: bool) {
+        self.left.store(LINES, Ordering::Relaxed);
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// A page took a step; `at` is its address, or its offset at the pager.
+    pub(crate) fn step<M: Machine>(&self, machine: &M, step: Step, at: u64) {
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_ok() {
+            let line = alloc::format!("@trace {} {} ns {} {at:#x}\n", step as u32, machine.now(), step.name());
+            machine.console(line.as_bytes());
+        }
+    }
+}
