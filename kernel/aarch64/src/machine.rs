@@ -72,9 +72,12 @@ impl Machine for Aarch64 {
     }
 
     fn wait_for_interrupt(&self) {
-        // What was stored before is seen by whoever will send the interrupt.
-        cpu::dsb_sy();
-        cpu::wait_for_interrupt();
+        // One interrupt may be about several devices: those that have yet to be reported are not pending in the controller any more.
+        if !devices::lines::is_pending() {
+            // What was stored before is seen by whoever will send the interrupt.
+            cpu::dsb_sy();
+            cpu::wait_for_interrupt();
+        }
     }
 
     fn new_pmap(&self) -> Option<AddressSpace> {

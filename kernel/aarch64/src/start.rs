@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt::Display;
 use frames::Pool;
 use nucleus::Kernel;
-use nucleus::machine::{Boot, Module};
+use nucleus::machine::{Boot, Module, RamdiskImage};
 use spin::once::Once;
 
 static MACHINE: Once<Aarch64> = Once::new();
@@ -82,7 +82,7 @@ extern "C" fn finish() -> ! {
     let machine = MACHINE.call_once(|| Aarch64::new(cpus, start.timer));
     let boot = Boot {
         pool: start.pool,
-        ramdisk: start.tree.ramdisk().and_then(|range| memory::file(start.tree, &range)),
+        ramdisk: ramdisk(start.tree),
         modules: modules(start.tree),
         command_line: start.tree.command_line(),
         devices: devices::find(start.tree, start.pool),
@@ -91,6 +91,16 @@ extern "C" fn finish() -> ! {
     cpu::dsb_ishst();
     cpu::send_event();
     run()
+}
+
+/// The initial ramdisk. Loaders put it where a page begins, so that it can be mapped.
+fn ramdisk(tree: Tree) -> Option<RamdiskImage> {
+    let range = tree.ramdisk()?;
+    let bytes = memory::file(tree, &range).filter(|_| range.start.is_multiple_of(frames::PAGE_SIZE as u64));
+    if bytes.is_none() {
+        say!("the ramdisk at {:#x} is not in RAM, or not on a page boundary", range.start);
+    }
+    Some(RamdiskImage { bytes: bytes?, first: frames::FrameNumber::from_phys(range.start) })
 }
 
 /// The boot modules. One that isn't in RAM is left out, and said.

@@ -4,6 +4,15 @@
 //! Whoever calls gets back what is to be done: [`Sent`], [`Received`] and a list of [`Effect`]s, which must be worked off until
 //! it is empty, holding no lock.
 //!
+//! # A message's way
+//! [`copyin`] (names become rights) -> [`send`]: the kernel executes it ([`Sent::Kernel`], then [`Message::consume`]), or a waiting
+//! thread gets it ([`Sent::Deliver`]), or it is queued until somebody calls [`receive`] -> [`copyout`] (rights become names) in the
+//! receiver's context. One that can't be sent goes back with [`pseudo_copyout`] or ends with [`Message::destroy`]; one too large
+//! for its receiver goes through [`copyout_destination`].
+//!
+//! A thread that waits is held by a [`WaitToken`]. [`cancel`] and whoever ends the wait race, and exactly one wins. A sender that
+//! was woken with [`Wake::Retry`] must send again or call [`decline_retry`], else those behind it may wait for ever.
+//!
 //! # Locks
 //! Order: a space's names -> a port -> a port set (and, before any port and with no other lock held, the transit lock of
 //! `transit.rs`). Two spaces, two ports or two sets are never locked together. Every lock is private to this crate and held for

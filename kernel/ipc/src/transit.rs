@@ -46,7 +46,9 @@ fn link_one<H: Host>(right: &Right<H>, destination: &Arc<Port<H>>) -> bool {
         }
         let further = match &next.state.lock().receiver {
             Receiver::Transit(further) => further.clone(),
-            Receiver::Space { .. } | Receiver::Kernel(_) | Receiver::Dead => None,
+            // The kernel executes the message at once, so nothing is queued; and its objects shan't be held by a link.
+            Receiver::Kernel(_) => return true,
+            Receiver::Space { .. } | Receiver::Dead => None,
         };
         match further {
             Some(further) => next = further,

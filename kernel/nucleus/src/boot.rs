@@ -149,7 +149,10 @@ impl<M: Machine> Kernel<M> {
                 };
                 match value {
                     Ok(value) => argument.push_str(&value),
-                    Err(code) => result = Err(BootError::Kernel { name: argument.clone(), what: "give it its ports", code }),
+                    Err(code) => {
+                        let name = alloc::format!("boot script, line {}", first.command.line);
+                        result = Err(BootError::Kernel { name, what: "give the task its ports", code });
+                    }
                 }
             }
             arguments.push(argument);

@@ -182,12 +182,19 @@ pub struct Module {
     pub line: &'static str,
 }
 
+/// The initial ramdisk in memory. Its pages hold nothing else, and zeroes after its end: they can be mapped.
+pub struct RamdiskImage {
+    pub bytes: &'static [u8],
+    /// The frame that it begins.
+    pub first: frames::FrameNumber,
+}
+
 /// What the machine found when it booted.
 pub struct Boot<M: Machine> {
     /// All of RAM.
     pub pool: &'static frames::Pool,
     /// The initial ramdisk.
-    pub ramdisk: Option<&'static [u8]>,
+    pub ramdisk: Option<RamdiskImage>,
     /// Boot modules (`multiboot,module`), in order.
     pub modules: alloc::vec::Vec<Module>,
     /// The kernel's command line.

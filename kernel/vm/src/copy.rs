@@ -93,12 +93,21 @@ impl Segment {
 impl<P: Pmap> Vm<P> {
     /// Tells the frame table whose the frames of new memory are, so that they can be paged out.
     pub fn adopt_copy(&self, copy: &Copy) {
+        self.own_copy(copy, |owner| owner);
+    }
+
+    /// The frames of new memory are not paged out.
+    pub(crate) fn disown_copy(&self, copy: &Copy) {
+        self.own_copy(copy, |_| Owner::None);
+    }
+
+    fn own_copy(&self, copy: &Copy, owner: impl Fn(Owner) -> Owner) {
         for segment in &copy.segments {
-            for (_, leaf) in segment.object.all_leaves() {
+            for (_, leaf) in segment.object.leaves_of(0, segment.bytes / PAGE_SIZE) {
                 for at in 0..LEAF_PAGES {
                     leaf.with(at, |cell| {
                         if let Page::Resident { frame, .. } = cell.page {
-                            self.frames.adopt(frame, cell.owner);
+                            self.frames.adopt(frame, owner(cell.owner));
                         }
                     });
                 }
@@ -112,7 +121,7 @@ impl<P: Pmap> Vm<P> {
         let mut inner = object.lock();
         if object.pager_id().is_some() {
             inner.add_copy(copy.arc())?;
-            copy.lock().source = Some(Source { object: Arc::clone(object.arc()), first, end });
+            copy.lock().source = Some(Source { object: object.clone(), first, end });
         } else {
             let mut into = copy.lock();
             into.set_leaves(inner.share_leaves(first, end));
@@ -126,7 +135,7 @@ impl<P: Pmap> Vm<P> {
 
     /// Takes write access to an object's pages away from everybody, so that the next write is seen. Whole leaves: they are what is shared.
     pub(crate) fn write_protect_object(&self, object: &Object, first: u64, end: u64) {
-        for leaf in object.leaves_of(first, end) {
+        for (_, leaf) in object.leaves_of(first, end) {
             for at in 0..LEAF_PAGES {
                 leaf.with(at, |cell| {
                     if let Some(frame) = cell.page.frame() {

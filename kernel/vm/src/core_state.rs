@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// An object of a pager lost its last user.
-    pub(crate) fn object_unused(&self, pager: PagerId) {
+    pub fn object_unused(&self, pager: PagerId) {
         self.unused.lock().push(pager);
     }
 

@@ -202,7 +202,7 @@ impl<P: Pmap> Vm<P> {
                     drop(slot);
                     drop(inner);
                     let need = Need { write: false, reach: need.reach.min(source.end - need.page), ..need };
-                    match self.resolve(&source.object, need, &mut Want::Bytes(&mut |_, _| ())) {
+                    match self.resolve(source.object.arc(), need, &mut Want::Bytes(&mut |_, _| ())) {
                         Outcome::Done => Outcome::Again,
                         other => other,
                     }

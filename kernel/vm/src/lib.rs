@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod ask;
+mod calls;
 mod copy;
 mod core_state;
 mod entry;
@@ -26,12 +27,14 @@ mod page;
 mod pageout;
 mod pmap;
 mod range;
+mod returns;
 mod source;
 mod supply;
 mod swap;
 mod want;
 mod wire;
 
+pub use calls::EXTENT_PAGES;
 pub use copy::{Copy, Segment};
 pub use core_state::{Core, Counter};
 pub use entry::Entry;
@@ -39,7 +42,7 @@ pub use fault::{Access, Ask, Outcome};
 pub use home::Home;
 pub use map::{Map, Placement, Region, Showing};
 pub use object::{Object, ObjectRef, PagerId, PagerPolicy};
-pub use pageout::Action;
+pub use pageout::{Action, PAGE_OUT_STEP};
 pub use pmap::{NoTables, Pmap, Removed};
 pub use range::PageRange;
 pub use supply::{Supplied, Transfer, Wake};

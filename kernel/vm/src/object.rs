@@ -264,20 +264,15 @@ impl Object {
         self.lock().leaves.range(page / LEAF_PAGES as u64..).next().map(|(number, _)| number * LEAF_PAGES as u64)
     }
 
-    /// The leaves of a range, to look at.
-    pub(crate) fn leaves_of(&self, first: u64, end: u64) -> Vec<Arc<Leaf>> {
+    /// The leaves of a range, to look at, with the numbers of their first pages.
+    pub(crate) fn leaves_of(&self, first: u64, end: u64) -> Vec<(u64, Arc<Leaf>)> {
         let leaves = first / LEAF_PAGES as u64..end.div_ceil(LEAF_PAGES as u64);
-        self.lock().leaves.range(leaves).map(|(_, leaf)| Arc::clone(leaf.arc())).collect()
+        self.lock().leaves.range(leaves).map(|(number, leaf)| (number * LEAF_PAGES as u64, Arc::clone(leaf.arc()))).collect()
     }
 
     /// A leaf that exists.
     pub(crate) fn existing_leaf(&self, page: u64) -> Option<Arc<Leaf>> {
         self.lock().leaves.get(&(page / LEAF_PAGES as u64)).map(|leaf| Arc::clone(leaf.arc()))
-    }
-
-    /// All leaves, with the numbers of their first pages.
-    pub(crate) fn all_leaves(&self) -> Vec<(u64, Arc<Leaf>)> {
-        self.lock().leaves.iter().map(|(number, leaf)| (number * LEAF_PAGES as u64, Arc::clone(leaf.arc()))).collect()
     }
 }
 

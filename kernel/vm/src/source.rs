@@ -12,14 +12,15 @@ use crate::core_state::Counter;
 use crate::fault::Outcome;
 use crate::frame_table::Owner;
 use crate::leaf::{LEAF_PAGES, Leaf};
-use crate::object::{Inner, Object};
+use crate::object::{Inner, Object, ObjectRef};
 use crate::page::Page;
 use crate::{NoMemory, Pmap, Vm, push};
 
 /// What a page that isn't here is a copy of: the same page of this object.
 #[derive(Clone)]
 pub(crate) struct Source {
-    pub(crate) object: Arc<Object>,
+    /// A use: the pager must not be told that nobody needs it.
+    pub(crate) object: ObjectRef,
     /// Pages of the range that was copied.
     pub(crate) first: u64,
     pub(crate) end: u64,

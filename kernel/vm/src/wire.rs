@@ -12,9 +12,6 @@ use crate::range::PageRange;
 use crate::want::Want;
 use crate::{Pmap, Vm};
 
-/// Pages that one call wires at most: the map is locked for each, and the CPU is wanted by others.
-const WIRE_STEP: usize = 256;
-
 impl<P: Pmap> Vm<P> {
     /// Counts a wiring of every entry of a range. Then call [`Vm::wire_pages`] until it is done.
     pub fn wire(&self, map: &Map<P>, range: PageRange, access: Protection) -> Result<(), Code> {
@@ -31,13 +28,11 @@ impl<P: Pmap> Vm<P> {
         Ok(())
     }
 
-    /// Makes the pages of a wired range resident, from `from` on. Gives where it stopped and why: after so many pages it asks to be called again.
+    /// Makes the pages of a wired range resident, from `from` on. Gives where it stopped and why. It ends with memory, if not before: what
+    /// is wired stays.
     pub fn wire_pages(&self, map: &Map<P>, range: PageRange, from: u64) -> Result<(), (u64, Outcome)> {
         let mut address = from.max(range.start());
-        for _ in 0..WIRE_STEP {
-            if address >= range.end() {
-                return Ok(());
-            }
+        while address < range.end() {
             let mut inner = map.lock();
             let purpose = inner.purpose();
             let Some((start, entry)) = inner.entry_at(address) else {
@@ -55,7 +50,7 @@ impl<P: Pmap> Vm<P> {
                 other => return Err((address, other)),
             }
         }
-        if address >= range.end() { Ok(()) } else { Err((address, Outcome::Again)) }
+        Ok(())
     }
 
     /// Undoes a wiring.

@@ -1,7 +1,7 @@
-//! The default pager's task: `swap-pager device=vda`.
+//! The pager's task: `swap-pager device=vda default=yes`.
 //!
 //! It gets the privileged ports from the bootstrap task, makes its tables, wires itself, and only then becomes the default pager: from
-//! that moment the kernel waits for it when memory is short.
+//! that moment the kernel waits for it when memory is short. Without `default=yes` it only makes objects for clients.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,10 @@ fn run(args: Args) -> Result<(), String> {
     }
     let server = Server::new(swap).map_err(|code| failed("ports", &code))?;
     task::wire_all(&ports.host).map_err(|code| failed("wiring", &code))?;
-    let become_default = vm_set_default_memory_manager::Request { default_manager: server.service() };
-    ports.host.call(&become_default).map_err(|code| failed("becoming the default pager", &code))?;
+    if args.value("default") == Some("yes") {
+        let become_default = vm_set_default_memory_manager::Request { default_manager: server.service() };
+        ports.host.call(&become_default).map_err(|code| failed("becoming the default pager", &code))?;
+    }
     println!("{}: {pages} pages on {name}, tables of {} KiB", args.program(), tables / 1024);
     server.register(args.program()).map_err(|code| failed("registering", &code))?;
     server.run().map_err(|code| failed("serving", &code))

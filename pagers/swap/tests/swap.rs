@@ -136,9 +136,7 @@ impl Machine {
 
     fn discard(&mut self, run: Run) {
         self.harness.discard(&self.object, run);
-        (0..run.pages()).for_each(|at| {
-            self.versions.remove(&(run.first_page() + at));
-        });
+        self.versions.retain(|page, _| !(run.first_page()..run.first_page() + run.pages()).contains(page));
     }
 
     fn check(&self) {

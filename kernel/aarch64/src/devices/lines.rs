@@ -1,7 +1,8 @@
 //! From interrupt numbers to devices.
 //!
 //! A wired interrupt is a level and may be shared: its line is disabled from when it comes until every device on it has been looked at,
-//! so that the interrupt handler touches no device. A message is an edge that belongs to one device: nothing to do but say so.
+//! so that the interrupt handler touches no device. Who is told of a device must look at it (`Source::served`), or its neighbours stay
+//! mute. A message is an edge that belongs to one device: nothing to do but say so.
 
 use crate::console::say;
 use crate::cpu;
@@ -124,6 +125,11 @@ pub fn raised(number: u32) {
         NOTICED.fetch_or(users, Ordering::AcqRel);
     }
     RAISED[cpu::this_cpu()].fetch_or(users, Ordering::Relaxed);
+}
+
+/// Whether `next` has one.
+pub fn is_pending() -> bool {
+    RAISED[cpu::this_cpu()].load(Ordering::Relaxed) != 0
 }
 
 /// A device that was raised on this CPU.

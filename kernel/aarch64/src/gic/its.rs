@@ -82,8 +82,8 @@ pub struct Its {
 }
 
 impl Its {
-    /// Takes the service at a physical address. `enable` is called with what the redistributor needs, before the service is switched on. None if there is no
-    /// memory, or it can't be used.
+    /// Takes the service at a physical address. `enable` is called with what the redistributor needs, before the service is switched on.
+    /// None if there is no memory, or it can't be used.
     pub fn new(physical: u64, pool: &Pool, target: Target, enable: impl FnOnce(RedistributorTables) -> bool) -> Option<Self> {
         let registers = mmu::map_device(physical, BLOCK, Memory::Strict).ok()?;
         // SAFETY: the device tree says that this is the control frame of an ITS; it is mapped for good, and there is one `Its` for it.

@@ -68,6 +68,11 @@ impl World {
                     assert_eq!(names.index.get(port.id()), Some(name));
                     assert!(!receive || port.state.lock().name_in(space.id()) == Some(name));
                 }
+                if let Entry::Port { port, request: Some(place), .. } | Entry::SendOnce { port, request: Some(place) } = entry {
+                    let mut state = port.state.lock();
+                    let request = state.requests.get_mut(*place).map(|request| request.name);
+                    assert!(state.is_dead() || request == Some(name), "a request that isn't the name's");
+                }
                 if let Entry::Set(set) = entry {
                     let state = set.state.lock();
                     assert!(state.alive && state.name == name);
@@ -103,6 +108,9 @@ impl World {
             }
             assert_eq!((counts.sends, counts.send_onces), (state.sends, state.send_onces), "port {}", port.id());
             assert_eq!(counts.receives, u32::from(!matches!(state.receiver, Receiver::Kernel(_))), "port {}", port.id());
+            if !matches!(state.receiver, Receiver::Space { .. }) {
+                assert!(state.receivers.is_empty() && state.set.is_none() && state.payload.is_none(), "somebody thinks to receive");
+            }
             assert!(state.queue.is_empty() || state.receivers.is_empty(), "threads wait though a message is there");
             assert!(state.senders.is_empty() || state.queue.len() >= state.limit as usize, "senders wait though there is room");
             let in_set = state.live_set().is_some();

@@ -1,0 +1,116 @@
+//! What pagers say of the dirty pages that they were asked about: where they go, that they want them as data, or that they have no room.
+//!
+//! Page-out (`pageout.rs`) marked them `Returning`. A page that was written since is `Resident` again, and an answer for it does nothing: the pager is told
+//! that it wasn't written. As in `supply.rs`, answers that come late, twice or unasked harm nothing.
+
+use alloc::vec::Vec;
+
+use abi::Code;
+
+use crate::core_state::Counter;
+use crate::home::Home;
+use crate::page::Page;
+use crate::pageout::Action;
+use crate::supply::{Transfer, Wake, add, pages_of};
+use crate::{Pmap, Vm};
+
+impl<P: Pmap> Vm<P> {
+    /// The pager said where pages of a return request go: transfers for those that nobody wrote since. Each must be ended. Pages that are in none of
+    /// them are not written: the pager must be told, or it would look for them there.
+    pub fn begin_return(&self, home: &Home, first: u64, pages: u64) -> Vec<Transfer> {
+        let mut transfers = Vec::new();
+        self.each_returning(home, first, pages, |page, slot| {
+            let Page::Returning { frame, .. } = core::mem::take(slot) else { return };
+            let number = frame.number();
+            *slot = match add(&mut transfers, home, page, frame) {
+                Ok(()) => Page::Cleaning { frame: number },
+                Err(frame) => Page::Resident { frame, dirty: true, kept: false },
+            };
+        });
+        transfers
+    }
+
+    /// The device has written the pages, or couldn't.
+    pub fn end_return(&self, transfer: Transfer, result: Result<(), Code>, wake: Wake<'_>) {
+        let Transfer { home, first, frames } = transfer;
+        if result.is_ok() {
+            self.core.count(Counter::PagesReturned, frames.len() as u64);
+        }
+        for (page, frame) in (first..).zip(frames) {
+            let mut frame = Some(frame);
+            let key = home.with(self.core, page, |cell| {
+                let key = cell.key;
+                let Page::Cleaning { frame: number } = *cell.page else { return key };
+                let Some(frame) = frame.take_if(|frame| frame.number() == number) else { return key };
+                // What a dead pager wrote is nowhere.
+                let dirty = result.is_err() || home.is_dead();
+                // Whoever read it meanwhile still wants it.
+                if dirty || self.frames.is_mapped(number) {
+                    // It may have become a shared page meanwhile.
+                    self.frames.adopt(&frame, cell.owner);
+                    *cell.page = Page::Resident { frame, dirty, kept: !dirty };
+                } else {
+                    *cell.page = Page::Paged;
+                    self.core.pool().free(frame);
+                }
+                key
+            });
+            if let Some(frame) = frame {
+                self.core.pool().free(frame);
+            }
+            self.answered(&home, page);
+            self.wake_both(&home, page, key, wake);
+        }
+    }
+
+    /// The pager wants the pages of a return request as data. Those that were wired since stay.
+    pub fn return_as_data(&self, home: &Home, first: u64, pages: u64, actions: &mut Vec<Action>) {
+        let mut run = self.data_run_to(home.clone());
+        self.each_returning(home, first, pages, |page, slot| {
+            let Page::Returning { frame } = core::mem::take(slot) else { return };
+            if self.frames.is_wired(frame.number()) || !run.has_room(actions) {
+                *slot = Page::Resident { frame, dirty: true, kept: false };
+                return;
+            }
+            // It may have been entered again, to be read.
+            self.frames.unmap(frame.number());
+            *slot = Page::Paged;
+            self.add_to_run(&mut run, page, Some(frame), actions);
+        });
+        self.end_run(&mut run, actions);
+    }
+
+    /// The pager has no room: the pages stay, dirty.
+    pub fn return_refused(&self, home: &Home, first: u64, pages: u64) {
+        if matches!(home, Home::Swap) {
+            self.core.set_swap_full(true);
+        }
+        self.each_returning(home, first, pages, |_, slot| {
+            let Page::Returning { frame, .. } = core::mem::take(slot) else { return };
+            *slot = Page::Resident { frame, dirty: true, kept: false };
+        });
+    }
+
+    fn each_returning(&self, home: &Home, first: u64, pages: u64, mut work: impl FnMut(u64, &mut Page)) {
+        if home.is_dead() {
+            return;
+        }
+        for page in pages_of(home, first, pages) {
+            home.with(self.core, page, |cell| {
+                if matches!(cell.page, Page::Returning { .. }) {
+                    self.core.add_returning(-1);
+                    work(page, cell.page);
+                }
+            });
+            self.answered(home, page);
+        }
+    }
+
+    /// A page that doesn't go to its pager after all.
+    pub(crate) fn not_returning(&self, page: &mut Page) {
+        if let Page::Returning { frame } = core::mem::take(page) {
+            self.core.add_returning(-1);
+            *page = Page::Resident { frame, dirty: true, kept: false };
+        }
+    }
+}
