@@ -24,12 +24,13 @@ fn run(args: Args) -> Result<(), String> {
     };
     let halt = host_reboot::Request { options: RB_HALT };
     let ports = PrivilegedPorts { host: SendRight::from_name(host), device: SendRight::from_name(device) };
-    let last = SendRight::from_name(host);
+    // The supervisor gives its rights back when it is done.
+    let host = ports.host.try_clone().map_err(|code| format!("bootstrap: the host's port: {code}"))?;
     match boot(ports) {
         Ok(()) => println!("@verdict ok"),
         Err(why) => println!("@verdict FAILED {why}"),
     }
-    last.call(&halt).map(drop).map_err(|code| format!("bootstrap: cannot halt: {code}"))
+    host.call(&halt).map(drop).map_err(|code| format!("bootstrap: cannot halt: {code}"))
 }
 
 fn boot(ports: PrivilegedPorts) -> Result<(), String> {

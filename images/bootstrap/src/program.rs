@@ -83,8 +83,11 @@ fn segment<'a>(file: &'a [u8], header: &elf::segment::ProgramHeader) -> Result<S
 mod tests {
     use super::*;
 
-    /// An ELF file with these program headers (type, flags, offset, address, bytes in file, bytes in memory), then 0x1000 bytes.
-    fn file(entry: u64, headers: &[(u32, u32, u64, u64, u64, u64)]) -> Vec<u8> {
+    /// A program header: type, flags, offset, address, bytes in file, bytes in memory.
+    type Header = (u32, u32, u64, u64, u64, u64);
+
+    /// An ELF file with these program headers, then 0x1000 bytes.
+    fn file(entry: u64, headers: &[Header]) -> Vec<u8> {
         let mut file = b"\x7fELF\x02\x01\x01".to_vec();
         file.resize(16, 0);
         file.extend([2, 0, 183, 0, 1, 0, 0, 0]);
@@ -99,7 +102,7 @@ mod tests {
         file
     }
 
-    const CODE: (u32, u32, u64, u64, u64, u64) = (PT_LOAD, 5, 0x1000, 0x40_0000, 0x800, 0x800);
+    const CODE: Header = (PT_LOAD, 5, 0x1000, 0x40_0000, 0x800, 0x800);
 
     #[test]
     fn segments_become_whole_pages() {
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_loaded_is_refused_with_the_reason() {
-        let changed = |change: fn(&mut (u32, u32, u64, u64, u64, u64))| {
+        let changed = |change: fn(&mut Header)| {
             let mut code = CODE;
             change(&mut code);
             file(code.3, &[code])

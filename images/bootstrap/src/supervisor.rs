@@ -5,6 +5,7 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt;
 use core::time::Duration;
 
 use abi::Code;
@@ -39,7 +40,8 @@ enum End {
 #[derive(Debug)]
 struct Child {
     start: Start,
-    port: ReceiveRight,
+    /// Held so that it lives: the child is found by its name.
+    _port: ReceiveRight,
     task: Task,
     end: Option<End>,
 }
@@ -126,7 +128,7 @@ impl<S: Starter> Supervisor<S> {
             println!("bootstrap: {}: its death will go unnoticed: {code}", start.name);
         }
         let id = port.name().into();
-        self.children.insert(id, Child { start: start.clone(), port, task, end: None });
+        self.children.insert(id, Child { start: start.clone(), _port: port, task, end: None });
         Ok(id)
     }
 
@@ -136,8 +138,10 @@ impl<S: Starter> Supervisor<S> {
             let ended = self.children.get(&id).and_then(|child| child.end.clone());
             match (until, ended) {
                 (Until::Ended, Some(_)) => return self.bury(id),
-                (Until::Registered, Some(_)) => {
-                    return self.bury(id).and_then(|()| Err(String::from("it ended before it was ready")));
+                (Until::Registered, Some(end)) => {
+                    // Whatever was expected of its end, it wasn't that it never began.
+                    let _ = self.bury(id);
+                    return Err(format!("it ended before it was ready: {end}"));
                 }
                 (Until::Registered, None) if self.is_ready(id) => return Ok(()),
                 _ => {}
@@ -209,11 +213,19 @@ fn judge(start: &Start, end: &End) -> Result<(), String> {
     match (start.expect, start.kind, end) {
         (Expect::Anything, _, _) | (Expect::Exception, _, End::Exception(_)) => Ok(()),
         (Expect::Success, Kind::Run | Kind::Spawn, End::Exit(0)) => Ok(()),
-        (Expect::Success, Kind::Pager, End::Exit(0)) => Err(String::from("a pager must not end")),
-        (Expect::Exception, _, End::Exit(_)) => Err(String::from("it ended without an exception")),
-        (Expect::Success, _, End::Exit(status)) => Err(format!("exit status {status}")),
-        (Expect::Success, _, End::Exception(what)) => Err(what.clone()),
-        (_, _, End::Died) => Err(String::from("it died without a word")),
+        (Expect::Success, Kind::Pager, _) => Err(format!("a pager must not end: {end}")),
+        (Expect::Exception, _, _) => Err(format!("it ended without an exception: {end}")),
+        (Expect::Success, _, _) => Err(end.to_string()),
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status) => write!(f, "exit status {status}"),
+            Self::Exception(what) => f.write_str(what),
+            Self::Died => f.write_str("it died without a word"),
+        }
     }
 }
 
@@ -237,14 +249,7 @@ fn serve(child: &mut Child, id: ChildId, services: &mut Services, ports: &Privil
     }
 }
 
-fn bootstrap_call(
-    child: &mut Child,
-    id: ChildId,
-    services: &mut Services,
-    ports: &PrivilegedPorts,
-    mut message: Received<'_>,
-    call: Call,
-) {
+fn bootstrap_call(child: &mut Child, id: ChildId, services: &mut Services, ports: &PrivilegedPorts, mut message: Received<'_>, call: Call) {
     // An asker that is gone doesn't miss its answer, so failures to answer are none of ours.
     match call {
         Call::bootstrap_register(request) => {

@@ -152,7 +152,7 @@ impl Descriptor {
     #[must_use]
     pub const fn data_bytes(self) -> Option<u64> {
         let bits = self.bits as u64 * self.number as u64;
-        if bits % 8 == 0 { Some(bits / 8) } else { None }
+        if bits.is_multiple_of(8) { Some(bits / 8) } else { None }
     }
 }
 

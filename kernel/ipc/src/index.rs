@@ -20,6 +20,11 @@ impl Index {
         Self { slots: Vec::new(), used: 0 }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn len(&self) -> usize {
+        self.used
+    }
+
     fn home(&self, id: u64) -> usize {
         (id.wrapping_mul(SPREAD) >> 32) as usize & (self.slots.len() - 1)
     }
@@ -111,7 +116,7 @@ mod tests {
                     index.remove(id);
                     model.remove(&id);
                 }
-                prop_assert_eq!(index.used, model.len());
+                prop_assert_eq!(index.len(), model.len());
                 for id in 1..60 {
                     prop_assert_eq!(index.get(id), model.get(&id).copied());
                 }

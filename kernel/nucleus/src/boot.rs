@@ -50,11 +50,22 @@ pub(crate) enum BootError {
     /// Every line was a comment, or only loads.
     NothingRuns,
     /// ramdisk-create: see [`fmt::Display`].
-    RamdiskModule { line: usize },
-    Program { name: String, error: ProgramError },
-    Arguments { name: String },
+    RamdiskModule {
+        line: usize,
+    },
+    Program {
+        name: String,
+        error: ProgramError,
+    },
+    Arguments {
+        name: String,
+    },
     /// The kernel couldn't do something for a task.
-    Kernel { name: String, what: &'static str, code: Code },
+    Kernel {
+        name: String,
+        what: &'static str,
+        code: Code,
+    },
 }
 
 /// A task that is made.
@@ -162,13 +173,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// A variable's value as a task sees it.
-    fn value(
-        &self,
-        value: Option<&Value>,
-        task: &Arc<Task<M>>,
-        tasks: &[First<'_, M>],
-        effects: &mut Effects<M>,
-    ) -> Result<String, Code> {
+    fn value(&self, value: Option<&Value>, task: &Arc<Task<M>>, tasks: &[First<'_, M>], effects: &mut Effects<M>) -> Result<String, Code> {
         let port = match value {
             Some(Value::Text(text)) => return Ok(text.clone()),
             Some(Value::Port(port)) => *port,
@@ -187,9 +192,10 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn map_program(&self, map: &Map<M::Pmap>, program: &Program<'_>) -> Result<(), Code> {
-        program.segments.iter().try_for_each(|segment| {
-            self.map_bytes(map, segment.range, segment.address, segment.bytes, segment.protection)
-        })
+        program
+            .segments
+            .iter()
+            .try_for_each(|segment| self.map_bytes(map, segment.range, segment.address, segment.bytes, segment.protection))
     }
 
     /// Maps a range of zeroes, puts bytes into it, and gives it its rights.
@@ -237,7 +243,10 @@ impl fmt::Display for BootError {
             Self::NoBootstrap => write!(f, "there is no boot module, and no file \"{BOOTSTRAP}\" in the ramdisk"),
             Self::NothingRuns => f.write_str("no line of the boot script resumes a task: $(task-resume) is missing"),
             Self::RamdiskModule { line } => {
-                write!(f, "boot script, line {line}: the ramdisk is the loader's initial ramdisk (QEMU: -initrd); it can't be a boot module")
+                write!(
+                    f,
+                    "boot script, line {line}: the ramdisk is the loader's initial ramdisk (QEMU: -initrd); it can't be a boot module"
+                )
             }
             Self::Program { name, error } => write!(f, "cannot load \"{name}\": {error}"),
             Self::Arguments { name } => write!(f, "the arguments of \"{name}\" don't fit on its stack"),

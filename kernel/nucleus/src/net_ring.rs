@@ -12,7 +12,7 @@ mod shadow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use abi::{Code, ring};
 use frames::Pool;
@@ -20,7 +20,7 @@ use ipc::{How, RightKind, Sent};
 use vm::{NoMemory, Object};
 
 use crate::kernel::Kernel;
-use crate::kobject::{Effects, Message, Right};
+use crate::kobject::{Effects, Message, Object as KernelObject, Port, Right};
 use crate::machine::{DeviceError, Machine, Net};
 use crate::thread::Delivery;
 use memory::{Facts, Memory};
@@ -35,9 +35,10 @@ const SLOTS_SMALL: u32 = 64;
 /// A network device.
 pub(crate) struct NetRing<M: Machine> {
     /// It is `eth{index}`.
-    pub(crate) index: usize,
+    index: usize,
     mac: [u8; 6],
     mtu: u16,
+    port: Once<Port<M>>,
     state: Mutex<State<M>>,
 }
 
@@ -61,12 +62,22 @@ struct Open {
     packet_offset: u32,
     /// Somebody has the device open: packets are shown.
     is_in_use: bool,
+    health: Health,
+}
+
+/// Whether the device works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Works,
+    /// It doesn't, and nobody was told yet.
+    Died,
+    Told,
 }
 
 impl<M: Machine> NetRing<M> {
     pub(crate) fn new(index: usize, device: M::Net) -> Self {
         let (mac, mtu) = (device.mac(), device.mtu());
-        Self { index, mac, mtu, state: Mutex::new(State { device, notify: Right::null(), ring: None }) }
+        Self { index, mac, mtu, port: Once::new(), state: Mutex::new(State { device, notify: Right::null(), ring: None }) }
     }
 
     /// The hardware address.
@@ -81,6 +92,15 @@ impl<M: Machine> NetRing<M> {
 }
 
 impl<M: Machine> Kernel<M> {
+    /// device_open: its port, always the same, so that the last send right to it is the last user's.
+    pub(crate) fn ring_port(&self, ring: &Arc<NetRing<M>>) -> Result<Port<M>, Code> {
+        if let Some(port) = ring.port.get() {
+            return Ok(Arc::clone(port));
+        }
+        let port = ipc::Port::new_kernel(KernelObject::Net(Arc::clone(ring)))?;
+        Ok(Arc::clone(ring.port.call_once(|| port)))
+    }
+
     /// device_map: the ring's memory. Whoever maps it first after the device was closed begins anew; D_ALREADY_OPEN while those before still have it.
     pub(crate) fn ring_map(&self, ring: &Arc<NetRing<M>>) -> Result<Arc<Object>, Code> {
         let mut state = ring.state.lock();
@@ -99,7 +119,13 @@ impl<M: Machine> Kernel<M> {
 
     /// The device's interrupt.
     pub(crate) fn ring_interrupt(&self, ring: &Arc<NetRing<M>>) {
-        let news = ring.state.lock().serve();
+        let (news, died) = {
+            let mut state = ring.state.lock();
+            (state.serve(), state.ring.as_mut().is_some_and(Open::has_died))
+        };
+        if died {
+            self.print(format_args!("pvmach: eth{}: the device has stopped working\n", ring.index));
+        }
         self.tell(ring, news);
     }
 
@@ -202,7 +228,7 @@ impl Open {
         lengths.resize(rx_slots as usize, 0);
         let memory = Memory::new(pool, rx_slots, tx_slots).ok_or(Code::D_NO_MEMORY)?;
         let object = memory.object(core);
-        Ok(Self { memory, object, receive, send, lengths, packet_max, packet_offset, is_in_use: false })
+        Ok(Self { memory, object, receive, send, lengths, packet_max, packet_offset, is_in_use: false, health: Health::Works })
     }
 
     /// For a new user. The device has buffers of the last one's, and their order can't change: the indices go on from where they are.
@@ -323,10 +349,27 @@ impl Open {
             self.receive.consume(self.memory.read(ring::RX_CONSUMED));
         }
         while let Some(slot) = self.receive.to_post() {
-            if device.post_receive(u64::from(slot), self.memory.receive_buffer(slot)).is_err() {
-                return;
+            match device.post_receive(u64::from(slot), self.memory.receive_buffer(slot)) {
+                Ok(()) => self.receive.post(),
+                Err(error) => {
+                    if error == DeviceError::Dead && self.health == Health::Works {
+                        self.health = Health::Died;
+                    }
+                    return;
+                }
             }
-            self.receive.post();
         }
     }
+
+    /// True once, when the device has died.
+    fn has_died(&mut self) -> bool {
+        let died = self.health == Health::Died;
+        if died {
+            self.health = Health::Told;
+        }
+        died
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,21 +6,21 @@ use abi::trace::Step;
 
 use crate::machine::Machine;
 
-/// Whether to trace, and how many lines are left: the console is slow, and one life has ten steps.
+/// Whether to trace, and how many lines are left for each step: the console is slow, and the first steps are the most frequent.
 pub(crate) struct Trace {
     on: AtomicBool,
-    left: AtomicU32,
+    left: [AtomicU32; Step::ALL.len()],
 }
 
-const LINES: u32 = 400;
+const LINES: u32 = 32;
 
 impl Trace {
     pub(crate) const fn new(on: bool) -> Self {
-        Self { on: AtomicBool::new(on), left: AtomicU32::new(LINES) }
+        Self { on: AtomicBool::new(on), left: [const { AtomicU32::new(LINES) }; Step::ALL.len()] }
     }
 
     pub(crate) fn set(&self, on: bool) {
-        self.left.store(LINES, Ordering::Relaxed);
+        self.left.iter().for_each(|left| left.store(LINES, Ordering::Relaxed));
         self.on.store(on, Ordering::Relaxed);
     }
 
@@ -29,7 +29,7 @@ impl Trace {
         if !self.on.load(Ordering::Relaxed) {
             return;
         }
-        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let left = self.left[step as usize - 1].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if left.is_ok() {
             let line = alloc::format!("@trace {} {} ns {} {at:#x}\n", step as u32, machine.now(), step.name());
             machine.console(line.as_bytes());

@@ -214,6 +214,15 @@ impl<P: Pmap> FrameTable<P> {
         !is_used
     }
 
+    /// What a record says: the owner, and each translation's pmap, address, and whether it is wired.
+    #[cfg(any(test, feature = "fake"))]
+    pub(crate) fn look<R>(&self, frame: FrameNumber, work: impl FnOnce(&Owner, &[(Arc<P>, u64, bool)]) -> R) -> R {
+        let record = self.record(frame).lock();
+        let mut mappings = Vec::new();
+        record.mappings.each(|mapping| mappings.push((Arc::clone(&mapping.pmap), mapping.page(), mapping.is_wired())));
+        work(&record.owner, &mappings)
+    }
+
     /// The clock's hand passes a frame.
     pub(crate) fn pass(&self, index: usize) -> Seen {
         let mut record = self.chunks[index / CHUNK][index % CHUNK].lock();

@@ -63,6 +63,13 @@ macro_rules! counted {
                 &self.0
             }
         }
+        #[cfg(any(test, feature = "fake"))]
+        impl $target {
+            /// How many hold it.
+            pub(crate) fn holders(&self) -> u32 {
+                self.holders.load(Ordering::Acquire)
+            }
+        }
         impl Clone for $name {
             fn clone(&self) -> Self {
                 self.0.holders.fetch_add(1, Ordering::AcqRel);
@@ -232,6 +239,12 @@ impl LeafInner {
     pub(crate) fn replace(&mut self, at: usize, page: Page) -> (Page, Option<SharedRef>) {
         let shared = self.shared.as_mut().and_then(|table| table[at].take());
         (core::mem::replace(&mut self.pages[at], page), shared)
+    }
+
+    /// The page in a slot, if it isn't a shared one.
+    #[cfg(any(test, feature = "fake"))]
+    pub(crate) const fn own_page(&self, at: usize) -> &Page {
+        &self.pages[at]
     }
 
     /// Whether a slot is empty.

@@ -10,12 +10,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod ask;
 mod calls;
+#[cfg(any(test, feature = "fake"))]
+mod check;
 mod copy;
 mod core_state;
 mod entry;
+#[cfg(any(test, feature = "fake"))]
+mod fake;
 mod fault;
 mod frame_table;
 mod home;
@@ -31,13 +37,19 @@ mod returns;
 mod source;
 mod supply;
 mod swap;
+#[cfg(test)]
+mod tests;
 mod want;
 mod wire;
 
 pub use calls::EXTENT_PAGES;
+#[cfg(any(test, feature = "fake"))]
+pub use check::Roots;
 pub use copy::{Copy, Segment};
 pub use core_state::{Core, Counter};
 pub use entry::Entry;
+#[cfg(any(test, feature = "fake"))]
+pub use fake::{FakePmap, Translation};
 pub use fault::{Access, Ask, Outcome};
 pub use home::Home;
 pub use map::{Map, Placement, Region, Showing};

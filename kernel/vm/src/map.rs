@@ -308,6 +308,11 @@ impl MapInner {
         self.entries.insert(start, entry);
     }
 
+    #[cfg(any(test, feature = "fake"))]
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
     pub(crate) const fn entries(&self) -> &BTreeMap<u64, Entry> {
         &self.entries
     }

@@ -3,6 +3,9 @@
 //! The kernel keeps the map (an extent belongs to a leaf, or to pages that were shared out of one) and the pager only moves blocks, so no
 //! copy, fork or collapse ever moves anything at the pager. An extent that holds nothing any more is reported by a discard and then used again.
 
+#[cfg(any(test, feature = "fake"))]
+pub(crate) mod check;
+
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;

@@ -144,13 +144,8 @@ impl Control {
         let Some(run) = Run::new(offset, pages.size()) else { return self.count(|tally| tally.malformed += 1) };
         self.answered(run);
         let reply_to = if how.tell { Port::make_send_once(self.inner.object_port) } else { Port::NULL };
-        let supply = |data| memory_object_data_supply::Request {
-            offset,
-            data,
-            lock_value: how.lock.bits(),
-            precious: how.precious,
-            reply_to,
-        };
+        let supply =
+            |data| memory_object_data_supply::Request { offset, data, lock_value: how.lock.bits(), precious: how.precious, reply_to };
         let sent = pages.send(self.inner.control.name(), supply);
         if sent.is_err() {
             self.count(|tally| tally.unsent += 1);

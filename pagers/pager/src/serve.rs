@@ -31,7 +31,7 @@ pub struct Tally {
     pub unasked: u64,
     /// Answers that the kernel didn't want any more.
     pub unsent: u64,
-    /// Messages that made no sense.
+    /// Messages that made no sense, or for whose contents there was no room.
     pub malformed: u64,
 }
 
@@ -112,9 +112,7 @@ impl<P: Pager> Server<P> {
     #[must_use]
     pub fn unanswered(&self) -> Vec<(ObjectId, u64, u64)> {
         let controls = self.ports.objects.iter().filter_map(|object| object.control.as_ref());
-        controls
-            .filter_map(|control| Some((control.object(), control.unanswered() + control.unreturned(), control.oldest_ns()?)))
-            .collect()
+        controls.filter_map(|control| Some((control.object(), control.unanswered() + control.unreturned(), control.oldest_ns()?))).collect()
     }
 
     /// Serves for ever. Only what makes serving impossible ends it.
@@ -135,6 +133,11 @@ impl<P: Pager> Server<P> {
                 true
             }
             Err(Code::RCV_TIMED_OUT) => false,
+            Err(code) if runtime::is_damaged(code) => {
+                let tally = self.tally();
+                self.ports.tally.set(Tally { malformed: tally.malformed + 1, ..tally });
+                true
+            }
             Err(code) => return Err(code),
         };
         if self.pager.deadline().is_some_and(|deadline| deadline <= time::now_ns()) {

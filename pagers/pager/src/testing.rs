@@ -100,8 +100,7 @@ impl<P: Pager> Harness<P> {
 
     /// Gives the pager an object that the kernel made.
     pub fn adopt(&mut self, new_size: u64) -> Mapped {
-        let mapped =
-            Mapped { port: self.kernel.port_in_transit(), control: self.kernel.outside_port(), name: self.kernel.outside_port() };
+        let mapped = Mapped { port: self.kernel.port_in_transit(), control: self.kernel.outside_port(), name: self.kernel.outside_port() };
         let mut load = Load::default();
         let create = memory_object_create::Request {
             new_object: load.receive(mapped.port),
@@ -203,22 +202,15 @@ fn answer(sent: &Sent) -> Answer {
 
 fn extension_answer(sent: &Sent, call: ControlCall) -> Answer {
     match call {
-        ControlCall::memory_object_set_policy(a) => Answer::Policy {
-            flags: a.flags,
-            run_pages: a.run_pages,
-            deadline_ms: a.deadline_ms,
-            on_deadline: a.on_deadline,
-        },
-        ControlCall::memory_object_supply_from_device(a) => Answer::FromDevice {
-            run: run(a.offset, a.length),
-            device: sent.port(a.device).expect("a device"),
-            record: a.record,
-        },
-        ControlCall::memory_object_return_to_device(a) => Answer::ToDevice {
-            run: run(a.offset, a.length),
-            device: sent.port(a.device).expect("a device"),
-            record: a.record,
-        },
+        ControlCall::memory_object_set_policy(a) => {
+            Answer::Policy { flags: a.flags, run_pages: a.run_pages, deadline_ms: a.deadline_ms, on_deadline: a.on_deadline }
+        }
+        ControlCall::memory_object_supply_from_device(a) => {
+            Answer::FromDevice { run: run(a.offset, a.length), device: sent.port(a.device).expect("a device"), record: a.record }
+        }
+        ControlCall::memory_object_return_to_device(a) => {
+            Answer::ToDevice { run: run(a.offset, a.length), device: sent.port(a.device).expect("a device"), record: a.record }
+        }
         ControlCall::memory_object_return_as_data(a) => Answer::AsData(run(a.offset, a.length)),
         ControlCall::memory_object_return_refused(a) => Answer::Refused(run(a.offset, a.length), a.error),
         _ => Answer::Other(sent.id()),

@@ -97,10 +97,8 @@ fn harness() -> Harness<Counting> {
 fn a_page_in_is_answered_by_moved_pages() {
     let mut harness = harness();
     let object = harness.map_service();
-    let ready = [
-        Answer::Policy { flags: 3, run_pages: 256, deadline_ms: 7, on_deadline: 1 },
-        Answer::Ready { may_cache: false, copy_strategy: 2 },
-    ];
+    let ready =
+        [Answer::Policy { flags: 3, run_pages: 256, deadline_ms: 7, on_deadline: 1 }, Answer::Ready { may_cache: false, copy_strategy: 2 }];
     assert_eq!(harness.answers(&object), ready);
     harness.request(&object, run(5, 2));
     let mut bytes = vec![5; 4096];

@@ -57,7 +57,7 @@ unsafe extern "Rust" {
 
 extern "C" fn start(stack: *const u64) -> ! {
     // SAFETY: writes a register that EL0 may write and that nothing has used yet.
-    unsafe { asm!("msr tpidr_el0, {}", in(reg) &raw const FIRST.0, options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("msr tpidr_el0, {}", in(reg) &raw const FIRST.0, options(nostack, preserves_flags)) };
     // SAFETY: the loader's contract: argc, then that many pointers to strings, at sp.
     let words = unsafe { words(stack) };
     task::exit(pvmach_main(Args::new(words)))

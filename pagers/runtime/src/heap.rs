@@ -36,7 +36,6 @@ struct RawLock(AtomicBool);
 
 // SAFETY: `try_lock` succeeds for one holder until its `unlock`: the flag is taken by an exchange with acquire and given back with release.
 unsafe impl lock_api::RawMutex for RawLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api asks for it")]
     const INIT: Self = Self(AtomicBool::new(false));
     type GuardMarker = lock_api::GuardNoSend;
 

@@ -55,7 +55,7 @@ pub use args::Args;
 pub use mapping::Mapping;
 pub use outcome::Outcome;
 pub use pages::Pages;
-pub use receive::{Received, Receiver, Reply};
+pub use receive::{Received, Receiver, Reply, is_damaged};
 pub use right::{PortSet, ReceiveRight, SendOnceRight, SendRight};
 pub use task::exit;
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use abi::code::{MSG_IPC_KERNEL, MSG_IPC_SPACE, MSG_VM_KERNEL, MSG_VM_SPACE};
 use abi::message::{Descriptor, HEADER_BYTES, Header, Malformed, Memory, Port, Ports, Reader, kind};
 use abi::trap::option;
 use abi::{Code, Message, Routine};
@@ -52,7 +53,10 @@ impl Receiver {
                     }
                     self.grow(size)?;
                 }
-                code => return Err(code),
+                code => {
+                    destroy_if_damaged(code, &self.bytes);
+                    return Err(code);
+                }
             }
         }
         let header = Header::read(&self.bytes).ok_or(Code::RCV_INVALID_DATA)?;
@@ -132,7 +136,8 @@ impl Received<'_> {
             let at = reader.position() + 8;
             let (descriptor, data) = reader.item().ok()?;
             let is_right = kind::is_right(descriptor.name);
-            let matches = if is_right { descriptor.inline && descriptor.name == wanted } else { !descriptor.inline && wanted == kind::BYTE };
+            let matches =
+                if is_right { descriptor.inline && descriptor.name == wanted } else { !descriptor.inline && wanted == kind::BYTE };
             if matches && low(data, is_right) == value {
                 self.bytes[at..at + 8].fill(0);
                 return Some(descriptor);
@@ -222,6 +227,22 @@ fn give_back(right: u8, name: u32) {
     match right {
         kind::MOVE_RECEIVE => port::drop_receive(name),
         _ => port::deallocate(name),
+    }
+}
+
+/// Whether a receive took a message off its queue and could give only a part of it: there was no room for its rights or its memory.
+#[must_use]
+pub fn is_damaged(code: Code) -> bool {
+    let room = MSG_IPC_SPACE | MSG_VM_SPACE | MSG_IPC_KERNEL | MSG_VM_KERNEL;
+    [Code::RCV_BODY_ERROR, Code::RCV_HEADER_ERROR].contains(&Code(code.0 & !room))
+}
+
+/// Gives back what came of a damaged message.
+pub(crate) fn destroy_if_damaged(code: Code, buffer: &[u8]) {
+    if is_damaged(code)
+        && let Some(header) = Header::read(buffer)
+    {
+        destroy_contents(&buffer[..(header.size as usize).clamp(HEADER_BYTES, buffer.len())]);
     }
 }
 

@@ -6,15 +6,16 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use abi::call::notify::mach_notify_send_once;
 use abi::item::Item;
 use abi::message::{Header, MESSAGE_MAX, Malformed, Port, Writer, kind};
 use abi::table::decode_reply;
 use abi::trap::option;
 use abi::{Code, Message, Routine};
 
-use crate::receive::{destroy_contents, milliseconds};
-use crate::trap::{MsgWords, mach_msg};
+use crate::receive::{destroy_contents, destroy_if_damaged, milliseconds};
 use crate::reply_port;
+use crate::trap::{MsgWords, mach_msg};
 
 const SMALL: usize = 1024;
 
@@ -128,12 +129,19 @@ fn finish<R: Message>(bytes: &mut [u8], mut code: Code, words: MsgWords) -> Resu
             reply_port::discard();
             Err(code)
         }
-        code => Err(code),
+        code => {
+            destroy_if_damaged(code, bytes);
+            Err(code)
+        }
     }
 }
 
 fn decode<R: Message>(bytes: &mut [u8]) -> Result<R, Code> {
     let size = Header::read(bytes).map_or(0, |header| header.size as usize).min(bytes.len());
     let message = &mut bytes[..size];
+    if Header::read(message).is_some_and(|header| header.id == mach_notify_send_once::Request::ID) {
+        // Whoever was to answer threw the right to do so away.
+        return Err(Code::MIG_SERVER_DIED);
+    }
     decode_reply(message).inspect_err(|_| destroy_contents(message))
 }

@@ -30,8 +30,11 @@ unsafe impl Send for Thread {}
 /// What a new thread finds, and where its own things are.
 struct Start {
     block: ThreadBlock,
-    work: Cell<Option<(Box<dyn FnOnce() + Send>, SendOnceRight)>>,
+    work: Cell<Option<Work>>,
 }
+
+/// What a thread runs, and the right by which it says that it did.
+type Work = (Box<dyn FnOnce() + Send>, SendOnceRight);
 
 /// The first function of a thread.
 extern "C" fn first(start: &Start) -> ! {

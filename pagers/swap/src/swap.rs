@@ -29,7 +29,10 @@ const DEADLINE_MS: u32 = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In slots side by side, from this one on.
-    Slots { first: u32, in_doubt: bool },
+    Slots {
+        first: u32,
+        in_doubt: bool,
+    },
     Nowhere,
 }
 
@@ -116,9 +119,7 @@ impl Swap {
         let place = self.place(key(at));
         let same = |page: &u64| match place {
             Place::Nowhere => self.place(key(*page)) == Place::Nowhere,
-            Place::Slots { first, in_doubt } => {
-                self.place(key(*page)) == Place::Slots { first: first + (page - at) as u32, in_doubt }
-            }
+            Place::Slots { first, in_doubt } => self.place(key(*page)) == Place::Slots { first: first + (page - at) as u32, in_doubt },
         };
         (place, 1 + (at + 1..pages).take_while(same).count() as u64)
     }

@@ -245,7 +245,8 @@ fn a_kernel_without_the_extension_is_served_by_messages() {
     let supplied = |offset: u64, bytes: Vec<u8>| Answer::Supply { offset, bytes };
     let mut came = harness.answers(&object);
     came.sort_by_key(|answer| matches!(answer, Answer::Supply { .. }));
-    let joined: Vec<u8> = came[1..].iter().flat_map(|a| if let Answer::Supply { bytes, .. } = a { bytes.clone() } else { vec![] }).collect();
+    let joined: Vec<u8> =
+        came[1..].iter().flat_map(|a| if let Answer::Supply { bytes, .. } = a { bytes.clone() } else { vec![] }).collect();
     assert_eq!((&came[0], joined), (&Answer::Unavailable(run(0, 1)), [bytes(1, 1), bytes(20, 1), bytes(3, 1)].concat()));
     harness.request(&object, run(10, 3));
     let expected: Vec<_> = (0..3).map(|at| supplied(40960 + at * 4096, bytes(30 + at as u8, 1))).collect();

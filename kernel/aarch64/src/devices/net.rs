@@ -78,8 +78,8 @@ fn header(buffer: Option<Posted>) -> [u8; HEADER_BYTES as usize] {
     let Some(buffer) = buffer else { return header };
     for word in 0..WORDS {
         let at = crate::layout::linear(buffer.address) as usize + word * 4;
-        // SAFETY: the nucleus posted this address as a buffer of at least a header: RAM in the linear map; `post_receive` took it as it is a multiple
-        // of 4. EL0 and the device may write it at any time, hence the atomic.
+        // SAFETY: the nucleus posted this address as a buffer of at least a header: RAM in the linear map; `post_receive` took it
+        // as it is a multiple of 4. EL0 and the device may write it at any time, hence the atomic.
         let value = unsafe {
             (*core::ptr::with_exposed_provenance::<core::sync::atomic::AtomicU32>(at)).load(core::sync::atomic::Ordering::Relaxed)
         };

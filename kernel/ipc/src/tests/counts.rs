@@ -8,6 +8,7 @@ use crate::entry::Entry;
 use crate::message::{Capability, Message};
 use crate::port::Receiver;
 use crate::right::{Right, RightKind};
+use crate::{PortSet, Space};
 
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Counts {
@@ -58,10 +59,17 @@ impl Census {
     }
 }
 
+fn has_set(space: &Space<Fake>, set: &Arc<PortSet<Fake>>) -> bool {
+    let name = set.state.lock().name;
+    matches!(space.lock().table.get(name), Some(Entry::Set(own)) if Arc::ptr_eq(own, set))
+}
+
 impl World {
     fn check_spaces(&self, census: &mut Census) {
         for space in &self.spaces {
             let names = space.lock();
+            let ports = names.table.iter().filter(|(_, entry)| matches!(entry, Entry::Port { .. }));
+            assert_eq!(names.index.len(), ports.count());
             for (name, entry) in names.table.iter() {
                 census.entry(entry);
                 if let Entry::Port { port, receive, .. } = entry {
@@ -108,6 +116,12 @@ impl World {
             }
             assert_eq!((counts.sends, counts.send_onces), (state.sends, state.send_onces), "port {}", port.id());
             assert_eq!(counts.receives, u32::from(!matches!(state.receiver, Receiver::Kernel(_))), "port {}", port.id());
+            if let Receiver::Space { space, .. } = state.receiver {
+                let held = |at: usize| self.spaces[at].id() == space;
+                assert!(state.receivers.iter().all(|wait| held(self.waiting[&wait.waiter].0)), "it moved on under a thread");
+                let of_holder = self.spaces.iter().filter(|own| own.id() == space);
+                assert!(state.live_set().is_none_or(|set| of_holder.clone().any(|own| has_set(own, &set))), "a set of another space");
+            }
             if !matches!(state.receiver, Receiver::Space { .. }) {
                 assert!(state.receivers.is_empty() && state.set.is_none() && state.payload.is_none(), "somebody thinks to receive");
             }

@@ -105,11 +105,6 @@ impl<'a> Segment<'a> {
         }
         Ok(Self { range, address, bytes, protection: protection(header) })
     }
-
-    /// Its bytes, cut where pages end, with their addresses.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = (u64, &'a [u8])> + use<'a> {
-        pages(self.address, self.bytes)
-    }
 }
 
 /// Cuts bytes that begin at an address where pages end.

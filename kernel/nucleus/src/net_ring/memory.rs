@@ -124,5 +124,7 @@ const _: () = {
         at += 1;
     }
     let table = ring::SLOTS_MAX as usize * 4;
-    assert!(ring::RX_LENGTH.is_multiple_of(8) && ring::RX_LENGTH + table <= ring::TX_LENGTH && ring::TX_LENGTH + table <= PAGE_SIZE as usize);
+    assert!(
+        ring::RX_LENGTH.is_multiple_of(8) && ring::RX_LENGTH + table <= ring::TX_LENGTH && ring::TX_LENGTH + table <= PAGE_SIZE as usize
+    );
 };

@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use abi::Code;
 use abi::call::mach_port::{self, Call};
 use abi::item::{PortName, Words};
 

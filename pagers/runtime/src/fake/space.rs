@@ -156,7 +156,16 @@ impl FakeKernel {
             let dead = &mut state.ports[port.0];
             dead.receiver = Receiver::Dead;
             dead.queue.clear();
-            core::mem::take(&mut dead.dead_name)
+            let mut told = core::mem::take(&mut dead.dead_name);
+            // The notification brings a reference to the dead name; a name that is gone meanwhile isn't told of.
+            told.retain(|(name, _)| match state.space.entries.get_mut(name) {
+                Some(Entry::Dead { references }) => {
+                    *references += 1;
+                    true
+                }
+                _ => false,
+            });
+            told
         };
         for (name, to) in told {
             self.deliver(to, Packet::of(&mach_notify_dead_name::Request { name: PortName(name) }, None, Vec::new()));

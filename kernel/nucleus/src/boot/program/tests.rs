@@ -119,7 +119,9 @@ fn damaged_headers_never_give_memory_out_of_bounds() {
             let Ok(program) = Program::parse(&bytes, LIMIT) else { continue };
             for segment in program.segments {
                 assert!(segment.range.end() <= LIMIT && segment.range.start() <= segment.address);
-                assert!(segment.pages().all(|(address, bytes)| address % PAGE_SIZE + bytes.len() as u64 <= PAGE_SIZE));
+                assert!(
+                    pages(segment.address, segment.bytes).all(|(address, bytes)| address % PAGE_SIZE + bytes.len() as u64 <= PAGE_SIZE)
+                );
                 assert!(segment.address + segment.bytes.len() as u64 <= segment.range.end());
             }
         }
@@ -130,7 +132,10 @@ fn damaged_headers_never_give_memory_out_of_bounds() {
 fn bytes_are_cut_where_pages_end() {
     let bytes: Vec<u8> = (0..9000u32).map(|at| at as u8).collect();
     let cut: Vec<_> = pages(0x1ff0, &bytes).collect();
-    assert_eq!(cut.iter().map(|(at, part)| (*at, part.len())).collect::<Vec<_>>(), [(0x1ff0, 16), (0x2000, 4096), (0x3000, 4096), (0x4000, 792)]);
+    assert_eq!(
+        cut.iter().map(|(at, part)| (*at, part.len())).collect::<Vec<_>>(),
+        [(0x1ff0, 16), (0x2000, 4096), (0x3000, 4096), (0x4000, 792)]
+    );
     assert_eq!(cut.iter().flat_map(|(_, part)| part.iter().copied()).collect::<Vec<_>>(), bytes);
     assert_eq!(pages(0x1000, &[]).count(), 0);
     assert_eq!(pages(0x1000, &[1; 4096]).count(), 1);
