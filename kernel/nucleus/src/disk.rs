@@ -24,7 +24,6 @@ pub(crate) const SECTOR: u64 = 512;
 
 /// A disk.
 pub(crate) struct Disk<M: Machine> {
-    pub(crate) index: usize,
     state: Mutex<State<M>>,
 }
 
@@ -83,8 +82,8 @@ impl DeviceError {
 }
 
 impl<M: Machine> Disk<M> {
-    pub(crate) const fn new(index: usize, device: M::Block) -> Self {
-        Self { index, state: Mutex::new(State { device, jobs: Vec::new(), free: Vec::new(), waiting: VecDeque::new() }) }
+    pub(crate) const fn new(device: M::Block) -> Self {
+        Self { state: Mutex::new(State { device, jobs: Vec::new(), free: Vec::new(), waiting: VecDeque::new() }) }
     }
 
     /// Records (sectors), and whether they can be written.

@@ -42,6 +42,8 @@ pub struct Kernel<M: Machine> {
     /// One CPU pages out at a time.
     pub(crate) page_out: Mutex<()>,
     pub(crate) memory_waiters: AtomicBool,
+    /// A CPU ends unused objects and empty extents (`pager.rs`).
+    pub(crate) chores: AtomicBool,
 }
 
 /// A device as interrupts find it.
@@ -63,7 +65,7 @@ impl<M: Machine> Kernel<M> {
         for device in boot.devices {
             match device {
                 Device::Block(device) => {
-                    let disk = Arc::new(Disk::new(disks.len(), device));
+                    let disk = Arc::new(Disk::new(device));
                     disks.push(Arc::clone(&disk));
                     devices.push(Found::Disk(disk));
                 }
@@ -94,6 +96,7 @@ impl<M: Machine> Kernel<M> {
             trace: Trace::new(boot.command_line.split_ascii_whitespace().any(|word| word == "trace")),
             page_out: Mutex::new(()),
             memory_waiters: AtomicBool::new(false),
+            chores: AtomicBool::new(false),
         }));
         if let Err(problem) = kernel.load_first_tasks(&boot.modules, boot.command_line) {
             kernel.print(format_args!("pvmach: {problem}\n"));

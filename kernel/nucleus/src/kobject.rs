@@ -40,7 +40,7 @@ pub(crate) enum Object<M: Machine> {
     Net(Arc<NetRing<M>>),
     Ramdisk,
     /// Memory of a device that can be mapped.
-    DeviceMemory(Arc<vm::Object>),
+    DeviceMemory { memory: Arc<vm::Object>, writable: bool },
     /// A memory object's control port.
     Control(Arc<Pager<M>>),
     /// A memory object's name port: it does nothing.
@@ -58,7 +58,7 @@ impl<M: Machine> Clone for Object<M> {
             Self::Disk(disk) => Self::Disk(Arc::clone(disk)),
             Self::Net(ring) => Self::Net(Arc::clone(ring)),
             Self::Ramdisk => Self::Ramdisk,
-            Self::DeviceMemory(object) => Self::DeviceMemory(Arc::clone(object)),
+            Self::DeviceMemory { memory, writable } => Self::DeviceMemory { memory: Arc::clone(memory), writable: *writable },
             Self::Control(pager) => Self::Control(Arc::clone(pager)),
             Self::Name => Self::Name,
         }

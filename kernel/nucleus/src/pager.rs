@@ -344,12 +344,16 @@ impl<M: Machine> Kernel<M> {
 
     /// Objects that nobody uses any more: their dirty pages go home, then they are terminated. Extents that are empty are discarded.
     pub(crate) fn pagers_step(&self) {
-        while let Some(id) = self.vm.core().take_unused() {
-            if let Some(pager) = self.pagers.by_id(id) {
-                self.pager_unused(&pager);
+        // What is sent here leads here again: one at a time does it, for all.
+        while self.vm.core().has_chores() && !self.chores.swap(true, Ordering::AcqRel) {
+            while let Some(id) = self.vm.core().take_unused() {
+                if let Some(pager) = self.pagers.by_id(id) {
+                    self.pager_unused(&pager);
+                }
             }
+            self.discard_extents();
+            self.chores.store(false, Ordering::Release);
         }
-        self.discard_extents();
     }
 
     fn pager_unused(&self, pager: &Arc<Pager<M>>) {

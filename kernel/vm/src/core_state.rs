@@ -88,6 +88,11 @@ impl Core {
         self.unused.lock().push(pager);
     }
 
+    /// Whether there is anything for [`Core::take_unused`] or [`Core::take_dead_extent`] to give.
+    pub fn has_chores(&self) -> bool {
+        !self.unused.lock().is_empty() || self.swap.lock().has_dead()
+    }
+
     /// The next pager object that lost its last user. Look whether it has found a new one since.
     pub fn take_unused(&self) -> Option<PagerId> {
         self.unused.lock().pop()

@@ -78,11 +78,9 @@ impl<P: Pmap> Vm<P> {
             }
             let is_inside = |at: u64, entry: &Entry| range.start() <= at && entry.end <= range.end();
             if let Some(uses) = inner.uses(object, looks, Some(start), is_inside).filter(|uses| uses.all == object.users()) {
-                if uses.inside == uses.all {
-                    return Ok(Way::Whole);
-                }
+                // Pages that are shown twice would go on being the same memory.
                 if !uses.shows(first, end) {
-                    return Ok(Way::Part);
+                    return Ok(if uses.inside == uses.all { Way::Whole } else { Way::Part });
                 }
             }
         }

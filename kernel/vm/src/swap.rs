@@ -150,6 +150,11 @@ impl SwapSpace {
         self.release((home / LEAF_PAGES as u64) as u32);
     }
 
+    /// Whether there is an extent to discard.
+    pub(crate) fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
     /// An extent to discard.
     pub(crate) fn take_dead(&mut self) -> Option<u32> {
         let extent = self.dead.pop()?;

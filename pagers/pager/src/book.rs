@@ -10,7 +10,7 @@ use crate::Run;
 /// Pages of one entry; longer requests take several.
 const ENTRY_PAGES: u64 = 256;
 /// Requests open at once that are booked; more than this are only counted.
-const ENTRIES: usize = 256;
+const ENTRIES: usize = 64;
 
 /// What an answer met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -134,7 +134,7 @@ impl<P: Pager> Server<P> {
             }
             Err(Code::RCV_TIMED_OUT) => false,
             Err(code) if runtime::is_damaged(code) => {
-                let tally = self.tally();
+                let tally = self.ports.tally.get();
                 self.ports.tally.set(Tally { malformed: tally.malformed + 1, ..tally });
                 true
             }

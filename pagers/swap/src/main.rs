@@ -7,8 +7,10 @@
 
 extern crate alloc;
 
+use alloc::collections::TryReserveError;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Display;
 
 use abi::call::device::{D_READ, D_WRITE};
@@ -20,6 +22,17 @@ use runtime::{Args, bootstrap, println, task};
 use swap_pager::Swap;
 
 runtime::main!(run);
+
+/// Heap for the objects to come. The heap must not have to grow while the kernel waits for this pager to make room.
+const HEAP_SLACK: usize = 512 * 1024;
+
+/// Lets the heap grow now: what was allocated once stays with it.
+fn reserve_heap() -> Result<(), TryReserveError> {
+    let mut slack = Vec::<u8>::new();
+    slack.try_reserve_exact(HEAP_SLACK)?;
+    core::hint::black_box(&mut slack);
+    Ok(())
+}
 
 fn run(args: Args) -> Result<(), String> {
     let name = args.value("device").unwrap_or("vda");
@@ -35,6 +48,7 @@ fn run(args: Args) -> Result<(), String> {
     if pages == 0 {
         return Err(failed(name, &"not one page fits"));
     }
+    reserve_heap().map_err(|_| failed("heap", &"no memory"))?;
     let server = Server::new(swap).map_err(|code| failed("ports", &code))?;
     task::wire_all(&ports.host).map_err(|code| failed("wiring", &code))?;
     if args.value("default") == Some("yes") {

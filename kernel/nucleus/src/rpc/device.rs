@@ -15,7 +15,7 @@ use vm::Outcome;
 use super::{Answer, PortReply, Request};
 use crate::disk::{Disk, Done, SECTOR};
 use crate::kernel::Kernel;
-use crate::kobject::{Capability, Effects, Object, Right};
+use crate::kobject::{Capability, Object, Right};
 use crate::machine::{BlockOp, Machine};
 use crate::out_of_line::OutOfLine;
 
@@ -82,7 +82,7 @@ impl<M: Machine> Kernel<M> {
     }
 }
 
-/// The device's port: made at the first open, and for ever the same.
+/// device_open.
 fn open<M: Machine>(request: &mut Request<'_, M>, object: Object<M>, mode: u32) -> Answer<M> {
     if mode & !(D_READ | D_WRITE) != 0 {
         return Answer::Code(Code::D_INVALID_OPERATION);
@@ -93,7 +93,12 @@ fn open<M: Machine>(request: &mut Request<'_, M>, object: Object<M>, mode: u32) 
     {
         return Answer::Code(Code::D_READ_ONLY);
     }
-    match ipc::Port::new_kernel(object) {
+    let port = match &object {
+        // Whoever opens it has the same port: the device is closed when the last of them lets go.
+        Object::Net(ring) => request.kernel.ring_port(ring),
+        _ => ipc::Port::new_kernel(object),
+    };
+    match port {
         Ok(port) => request.reply_right(PortReply, port.make_send()),
         Err(_) => Answer::Code(Code::D_NO_MEMORY),
     }
@@ -134,7 +139,8 @@ fn map<M: Machine>(request: &mut Request<'_, M>, object: &Object<M>, protection:
         Object::Net(ring) => kernel.ring_map(ring),
         _ => Err(Code::D_INVALID_OPERATION),
     };
-    match memory.and_then(|memory| ipc::Port::new_kernel(Object::DeviceMemory(memory))) {
+    let writable = matches!(object, Object::Net(_));
+    match memory.and_then(|memory| ipc::Port::new_kernel(Object::DeviceMemory { memory, writable })) {
         Ok(port) => request.reply_right(PortReply, port.make_send()),
         Err(code) => Answer::Code(code),
     }
@@ -286,12 +292,5 @@ impl<M: Machine> Kernel<M> {
         let item = Memory { address: 0, size: bytes as u64, deallocate: true };
         let capability = Capability::Memory { memory, size: bytes as u64 };
         self.reply_later(reply, id, Code::SUCCESS, |writer| item.put(writer), alloc::vec![Some(capability)]);
-    }
-
-    /// Ends a right that isn't needed.
-    pub(crate) fn drop_right(&self, right: Right<M>) {
-        let mut effects = Effects::new();
-        right.destroy(&mut effects);
-        self.work_off_if_any(effects);
     }
 }

@@ -212,7 +212,7 @@ impl<M: Machine> Kernel<M> {
                 control::call(request, &pager)
             }
             Object::DeviceMaster | Object::Disk(_) | Object::Net(_) | Object::Ramdisk => device::call(request, &object.clone()),
-            Object::DeviceMemory(_) | Object::Name => Answer::BadId,
+            Object::DeviceMemory { .. } | Object::Name => Answer::BadId,
         }
     }
 

@@ -197,7 +197,10 @@ fn try_map<M: Machine>(request: &mut Request<'_, M>, task: &Arc<Task<M>>, call: 
         return Err(Code::INVALID_ARGUMENT);
     }
     let object = match request.object_of(call.memory_object) {
-        Some(Object::DeviceMemory(object)) => Some(vm::Object::used(&object)),
+        Some(Object::DeviceMemory { writable: false, .. }) if max_protection.contains(Protection::WRITE) => {
+            return Err(Code::PROTECTION_FAILURE);
+        }
+        Some(Object::DeviceMemory { memory, .. }) => Some(vm::Object::used(&memory)),
         Some(_) => return Err(Code::INVALID_ARGUMENT),
         None => memory_object(request, call)?,
     };

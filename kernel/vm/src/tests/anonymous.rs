@@ -98,11 +98,10 @@ fn moved_memory_keeps_its_frames() {
         let copy = world.vm.move_in(&world.maps[0], range(first, pages)).unwrap();
         world.check_with(&[&copy]);
         let start = world.vm.copy_out(&world.maps[1], copy).map_err(|(code, _)| code).unwrap();
-        let page = (start as i64 - at(0) as i64) / PAGE_SIZE as i64;
+        let page = (start - at(0)) / PAGE_SIZE;
         for number in 0..pages {
-            let value = world.access(1, page.wrapping_add(number as i64) as u64, None);
-            assert_eq!(value, Ok(first + number + 1));
-            world.access(1, page.wrapping_add(number as i64) as u64, Some(5)).unwrap();
+            assert_eq!(world.read(1, page + number), first + number + 1);
+            world.write(1, page + number, 5);
         }
         assert_eq!(world.core.counter(Counter::CopyFaults), before);
         assert_eq!(world.core.pool().in_use(), 100);

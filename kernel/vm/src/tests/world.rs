@@ -18,7 +18,7 @@ use crate::fake::FakePmap;
 use crate::{Access, Action, Ask, Copy, Core, Home, Map, Object, Outcome, PageRange, PagerId, PagerPolicy, Placement, Showing, Transfer, Vm};
 
 /// Where maps in tests begin.
-pub(super) const BASE: u64 = 0x10_0000;
+pub(super) const BASE: u64 = abi::vm::USER_START;
 
 pub(super) const fn at(page: u64) -> u64 {
     BASE + page * PAGE_SIZE
@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) reads: Vec<Transfer>,
     pub(super) writes: Vec<Transfer>,
     pub(super) woken: BTreeSet<u64>,
+    /// The pager that reads what it was sent: it answers nothing meanwhile.
+    taking: Option<PagerId>,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             reads: Vec::new(),
             writes: Vec::new(),
             woken: BTreeSet::new(),
+            taking: None,
         }
     }
 
@@ -243,10 +246,12 @@ impl World {
 
     pub(super) fn take_data(&mut self, index: usize) {
         let (pager, first, data) = self.data.remove(index);
+        let before = self.taking.replace(pager);
         for number in 0..data.bytes() / PAGE_SIZE {
             let value = self.read_copy(&data, number);
             self.stores.get_mut(&pager).unwrap().insert(first + number, value);
         }
+        self.taking = before;
     }
 
     /// The number in a page of a copy.
@@ -262,10 +267,8 @@ impl World {
             if self.vm.read_copy(copy, number, 0, &mut bytes) {
                 return u64::from_le_bytes(bytes);
             }
-            let mut asks = core::mem::take(&mut self.asks);
-            while !asks.is_empty() {
-                self.asks.push(asks.pop().unwrap());
-                self.begin_supply(0);
+            while let Some(index) = self.asks.iter().position(|ask| Some(ask.pager) != self.taking) {
+                self.begin_supply(index);
             }
             while !self.reads.is_empty() {
                 self.end_supply(0, Ok(()));
@@ -290,14 +293,18 @@ impl World {
             store.extend((transfer.first..).zip(transfer.frames.iter().map(|frame| get(self.core.pool(), frame))));
         }
         let woken = &mut self.woken;
-        self.vm.end_return(transfer, result, &mut |key| drop(woken.insert(key)));
+        self.vm.end_return(transfer, result, &mut |key| woken.extend([key]));
     }
 
     pub(super) fn begin_supply(&mut self, index: usize) {
         let ask = self.asks.remove(index);
+        // What was sent before the question arrives before it.
+        while let Some(index) = self.data.iter().position(|(pager, ..)| *pager == ask.pager) {
+            self.take_data(index);
+        }
         let home = self.home(ask.pager);
         let woken = &mut self.woken;
-        let transfers = self.vm.begin_supply(&home, ask.first, u64::from(ask.pages), &mut |key| drop(woken.insert(key)));
+        let transfers = self.vm.begin_supply(&home, ask.first, u64::from(ask.pages), &mut |key| woken.extend([key]));
         for transfer in &transfers {
             for (page, frame) in (transfer.first..).zip(&transfer.frames) {
                 let value = self.stored(ask.pager, page).expect("the default pager is asked for what it has");
@@ -310,7 +317,23 @@ impl World {
     pub(super) fn end_supply(&mut self, index: usize, result: Result<(), Code>) {
         let transfer = self.reads.remove(index);
         let woken = &mut self.woken;
-        self.vm.end_supply(transfer, result, &mut |key| drop(woken.insert(key)));
+        self.vm.end_supply(transfer, result, &mut |key| woken.extend([key]));
+    }
+
+    /// Answers with pages instead of a place.
+    pub(super) fn supply_data(&mut self, index: usize) {
+        let ask = self.asks.remove(index);
+        while let Some(index) = self.data.iter().position(|(pager, ..)| *pager == ask.pager) {
+            self.take_data(index);
+        }
+        let pages = ask.first..ask.first + u64::from(ask.pages);
+        let values: Vec<_> = pages.map(|page| self.stored(ask.pager, page).unwrap_or(0)).collect();
+        if self.core.pool().available() < values.len() {
+            return self.asks.push(ask);
+        }
+        let data = self.data_of(&values);
+        let home = self.home(ask.pager);
+        let _ = self.vm.supply(&home, ask.first, &data, 0, false, &mut |_| ());
     }
 
     /// Pages with these numbers, as a pager sends them.

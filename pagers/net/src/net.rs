@@ -1,0 +1,262 @@
+//! The pager: the kernel's questions on one side, the connections on the other.
+//!
+//! [`Net::turn`] does all that can be done now: moves packets, takes answers, judges superblocks, sends jobs. It is called after each message and
+//! whenever something is due, so that nothing here ever waits.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use abi::Code;
+use abi::vm::{PAGE_SIZE, Protection};
+use nbd::TransmissionFlags;
+use pager::{Attributes, Control, Info, ObjectId, OnDeadline, Pager, Policy, Returned, Run};
+use runtime::{Pages, Received, println, time};
+
+use crate::attach::{Attach, Verdict};
+use crate::connection::{Connection, State};
+use crate::core_state::Core;
+pub use crate::core_state::Counters;
+use crate::jobs::Class;
+use crate::stream::Streams;
+
+/// How long a job that found no memory waits.
+const NO_MEMORY_NS: u64 = 10_000_000;
+
+/// What the network pager is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub export: String,
+    /// Random for each boot.
+    pub boot_id: [u8; 16],
+    /// An export that belongs to another guest or boot may be taken.
+    pub takes_foreign: bool,
+    /// How long the kernel waits for a page before the task that wants it gets an error; 0 is for ever.
+    pub deadline_ms: u32,
+}
+
+/// The network pager.
+#[derive(Debug)]
+pub struct Net<S> {
+    streams: S,
+    connections: Vec<Connection>,
+    core: Core,
+    deadline_ms: u32,
+    /// There is something to do now.
+    is_due: bool,
+}
+
+impl<S: Streams> Net<S> {
+    /// A pager with as many connections as there are streams. None if the export's name is too long.
+    #[must_use]
+    pub fn new(streams: S, settings: &Settings) -> Option<Self> {
+        let seed = settings.boot_id.iter().fold(0, |seed: u64, byte| seed.wrapping_mul(257) + u64::from(*byte));
+        let connections: Option<Vec<_>> =
+            (0..streams.count()).map(|index| Connection::new(&settings.export, seed.wrapping_add(index as u64 * 77))).collect();
+        let core = Core::new(Attach::new(settings.boot_id, settings.takes_foreign));
+        Some(Self { streams, connections: connections?, core, deadline_ms: settings.deadline_ms, is_due: true })
+    }
+
+    /// Whether the export was found and is ours.
+    #[must_use]
+    pub const fn is_attached(&self) -> bool {
+        self.core.extents.is_some()
+    }
+
+    /// Why the export can't be used, if that is so.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.core.refusal.map(|refusal| format!("{refusal}"))
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.core.counters
+    }
+
+    /// Jobs that aren't done.
+    #[must_use]
+    pub fn open_jobs(&self) -> usize {
+        self.core.jobs.len()
+    }
+
+    /// The streams.
+    pub const fn streams_mut(&mut self) -> &mut S {
+        &mut self.streams
+    }
+
+    /// Does all that can be done now.
+    pub fn turn(&mut self) {
+        self.is_due = false;
+        self.core.now_ns = time::now_ns();
+        self.core.jobs.wake(self.core.now_ns);
+        self.streams.poll(self.core.now_ns);
+        for index in 0..self.connections.len() {
+            self.serve(index);
+        }
+        self.core.take_returns();
+        self.send_jobs();
+        for (index, connection) in self.connections.iter_mut().enumerate() {
+            connection.transmit(&mut self.streams, index);
+        }
+        self.streams.poll(self.core.now_ns);
+    }
+
+    /// One connection: what came, and what time brings.
+    fn serve(&mut self, index: usize) {
+        let Self { streams, connections, core, .. } = self;
+        // The others wait until it is known whether the server takes several, and that the export is ours.
+        let is_wanted = index == 0 || core.attach.is_attached() && connections[0].can(TransmissionFlags::CAN_MULTI_CONN);
+        let connection = &mut connections[index];
+        if !is_wanted && matches!(connection.state, State::Down { .. }) {
+            return;
+        }
+        if let Err(why) = connection.receive(streams, index, core) {
+            // A handshake that was refused has its last words to say.
+            connection.transmit(streams, index);
+            connection.end(streams, index, core, &why);
+        }
+        if let Some(verdict) = self.connections[index].verdict.take() {
+            self.judge(index, verdict);
+        }
+        self.connections[index].advance(&mut self.streams, index, &mut self.core);
+    }
+
+    /// Acts upon what the superblock said.
+    fn judge(&mut self, index: usize, verdict: Verdict) {
+        let is_used = |(other, connection): (usize, &Connection)| other != index && connection.state == State::Ready;
+        let others = self.connections.iter().enumerate().any(is_used);
+        match verdict {
+            Verdict::Ours => self.connections[index].ready(&mut self.core, index),
+            // What another connection has seen since is newer than what this one read.
+            Verdict::Lost | Verdict::Claim if others => self.end(index, "the superblock changed"),
+            Verdict::Lost | Verdict::Claim => {
+                self.end_others(index);
+                if verdict == Verdict::Lost {
+                    self.core.lost("the server has lost its memory");
+                }
+                if let Err(why) = self.connections[index].claim(&self.core) {
+                    self.end(index, &why);
+                }
+            }
+            Verdict::Refused(refusal) => {
+                if self.core.attach.is_attached() && !others && self.core.refusal.is_none() {
+                    self.end_others(index);
+                    self.core.lost("the export isn't ours any more");
+                }
+                self.core.refusal = Some(refusal);
+                self.end(index, &format!("{refusal}"));
+            }
+        }
+    }
+
+    fn end(&mut self, index: usize, why: &str) {
+        self.connections[index].end(&mut self.streams, index, &mut self.core, why);
+    }
+
+    fn end_others(&mut self, index: usize) {
+        for other in (0..self.connections.len()).filter(|other| *other != index) {
+            if !matches!(self.connections[other].state, State::Down { .. }) {
+                self.end(other, "another connection takes the export anew");
+            }
+        }
+    }
+
+    /// The first connection that works takes what somebody waits for, the last the rest: so that a fault doesn't wait behind a page-out.
+    fn send_jobs(&mut self) {
+        let mut ready = self.connections.iter_mut().filter(|connection| connection.state == State::Ready);
+        let Some(first) = ready.next() else { return };
+        first.send_jobs(Class::Demand, &mut self.core);
+        let last = ready.next_back();
+        last.unwrap_or(first).send_jobs(Class::Background, &mut self.core);
+    }
+
+    fn has_jobs_without_memory(&mut self) -> bool {
+        self.core.read_bytes == 0 && self.core.jobs.len() > 0
+    }
+
+    const fn policy(&self) -> Policy {
+        let run_pages = abi::policy::RUN_PAGES_MAX;
+        let on_deadline = if self.deadline_ms == 0 { OnDeadline::Wait } else { OnDeadline::Error };
+        Policy { return_requests: true, discards: true, run_pages, deadline_ms: self.deadline_ms, on_deadline }
+    }
+
+    /// All invariants.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check(&self) {
+        self.core.jobs.check();
+    }
+}
+
+impl<S: Streams> Pager for Net<S> {
+    fn create(&mut self, object: ObjectId, size: u64) -> Result<(), Code> {
+        let extents = self.core.extents.as_mut().ok_or(Code::D_DEVICE_DOWN)?;
+        self.core.objects.create(object, size, extents)
+    }
+
+    fn init(&mut self, _: &Control) -> Option<Attributes> {
+        Some(Attributes { policy: Some(self.policy()), ..Attributes::default() })
+    }
+
+    fn adopt(&mut self, object: &Control, _: u64) {
+        println!("net: this pager makes objects for clients; it can't be the default pager");
+        object.destroy(Code::FAILURE);
+    }
+
+    fn data_request(&mut self, object: &Control, run: Run, _: Protection) {
+        self.core.request(object, run);
+        self.is_due = true;
+    }
+
+    fn return_request(&mut self, object: &Control, run: Run) {
+        self.core.return_request(object, run);
+        self.is_due = true;
+    }
+
+    fn data_return(&mut self, object: &Control, run: Run, pages: Pages, how: Returned) {
+        if how.dirty {
+            self.core.returned(object.object(), run, pages);
+            self.is_due = true;
+        }
+    }
+
+    fn discard(&mut self, object: &Control, run: Run) {
+        self.core.discard(object.object(), run);
+        self.is_due = true;
+    }
+
+    fn gone(&mut self, object: ObjectId) {
+        self.core.gone(object);
+        self.is_due = true;
+    }
+
+    fn event(&mut self, message: Received<'_>) {
+        if message.id() != abi::ring::NEWS_ID {
+            // A failure to answer means that the asker is gone.
+            let _ = message.reply_bad_id();
+        }
+        self.is_due = true;
+    }
+
+    fn info(&mut self) -> Option<Info> {
+        let extents = self.core.extents.as_ref()?;
+        println!("net: {:?}, {} of {} extents free", self.core.counters, extents.free(), extents.total());
+        let bytes = |extents: u32| u64::from(extents) * crate::extents::EXTENT_BYTES;
+        debug_assert!(PAGE_SIZE < crate::extents::EXTENT_BYTES);
+        Some(Info { total: bytes(extents.total()), free: bytes(extents.free()) })
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        if self.is_due {
+            return Some(0);
+        }
+        let connections = self.connections.iter().filter_map(Connection::due_ns);
+        let others = [self.core.jobs.rested_ns(), self.core.returns_due_ns()];
+        connections.chain(others.into_iter().flatten()).min()
+    }
+
+    fn tick(&mut self) {
+        self.turn();
+    }
+}
