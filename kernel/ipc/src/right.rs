@@ -89,12 +89,12 @@ impl<H: Host> Right<H> {
             RightKind::SendOnce => {
                 let mut state = port.state.lock();
                 match state.receiver {
-                    // A send-once right always produces one message; the kernel's own ports don't want this one.
-                    Receiver::Space { .. } | Receiver::Transit(_) => {
+                    // A send-once right always produces one message, to the kernel's own ports too.
+                    Receiver::Space { .. } | Receiver::Transit(_) | Receiver::Kernel(_) => {
                         drop(state);
                         effects.notify(Self::counted(kind, port), Event::SendOnce);
                     }
-                    Receiver::Kernel(_) | Receiver::Dead => state.send_onces -= 1,
+                    Receiver::Dead => state.send_onces -= 1,
                 }
             }
             RightKind::Receive => port::end_receive(port, effects),

@@ -43,8 +43,15 @@ impl<M: Machine> Kernel<M> {
     /// The kernel got a notification of its own: a pager's port died.
     fn kernel_notified(&self, object: &Object<M>, message: Message<M>, effects: &mut Effects<M>) {
         const DEAD_NAME: i32 = <abi::call::notify::mach_notify_dead_name::Request as abi::Message>::ID;
-        if let (Object::Control(pager), DEAD_NAME) = (object, message.header.id) {
-            self.pager_port_died(pager);
+        match object {
+            Object::Control(pager) if message.header.id == DEAD_NAME => self.pager_port_died(pager),
+            // An exception's reply right died unused.
+            Object::Thread(thread) => {
+                if let Some(code) = Self::reply_code(&message) {
+                    self.deliver(thread, Delivery::Code(code));
+                }
+            }
+            _ => (),
         }
         message.consume(effects);
     }

@@ -25,7 +25,8 @@ pub struct Kernel<M: Machine> {
     pub(crate) vm: Vm<M::Pmap>,
     pub(crate) queues: RunQueues<Arc<Thread<M>>>,
     pub(crate) waits: WaitTable<Arc<Thread<M>>>,
-    pub(crate) timeouts: Timeouts<Arc<Thread<M>>>,
+    /// For the n-th wait of a thread.
+    pub(crate) timeouts: Timeouts<(Arc<Thread<M>>, u64)>,
     pub(crate) pagers: PagerTable<M>,
     /// Names by which the kernel hears of the deaths of other people's ports.
     pub(crate) space: Arc<ipc::Space<Ipc<M>>>,

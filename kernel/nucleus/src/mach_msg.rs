@@ -281,7 +281,7 @@ impl<M: Machine> Kernel<M> {
             return None;
         }
         let due = self.machine.now() + u64::from(milliseconds) * 1_000_000;
-        self.timeouts.add(due, Arc::clone(thread)).ok()
+        self.timeout_at(thread, due)
     }
 
     pub(crate) const fn leave_if(&self, blocked: bool) -> Step {

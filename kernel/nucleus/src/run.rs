@@ -11,6 +11,9 @@ use crate::thread::{Body, Delivery, Resume, Run, Thread};
 /// How long a thread runs while others wait.
 const QUANTUM_NS: u64 = 10_000_000;
 
+/// How often memory is looked for while threads wait for some.
+const MEMORY_CHECK_NS: u64 = 1_000_000;
+
 /// What a step of a thread came to.
 pub(crate) enum Step {
     /// It can go on.
@@ -202,7 +205,9 @@ impl<M: Machine> Kernel<M> {
     /// The next time that something is due on this CPU: the end of a quantum, a timeout, a pager's deadline.
     fn set_timer(&self, quantum: Option<u64>) {
         let quantum = quantum.filter(|_| self.queues.should_yield(self.machine.this_cpu(), true));
-        let due = [quantum, self.timeouts.next_deadline(), self.pagers.next_deadline()].into_iter().flatten().min();
+        // Memory comes back without an event too (a task ends on another CPU): whoever waits for it is looked after.
+        let memory = self.memory_waiters.load(core::sync::atomic::Ordering::Relaxed).then(|| self.machine.now() + MEMORY_CHECK_NS);
+        let due = [quantum, self.timeouts.next_deadline(), self.pagers.next_deadline(), memory].into_iter().flatten().min();
         self.machine.set_deadline(due);
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct Control<M: Machine> {
     pub(crate) run: Run,
     pub(crate) suspend_count: u32,
     pub(crate) waiting: Waiting<M>,
+    /// How often it has waited: a timeout is of one wait only.
+    pub(crate) waits: u64,
     pub(crate) delivery: Option<Delivery<M>>,
     pub(crate) must_end: bool,
     pub(crate) must_abort: bool,
@@ -132,6 +134,7 @@ impl<M: Machine> Kernel<M> {
                 run: Run::Halted,
                 suspend_count: 1,
                 waiting: Waiting::Nothing,
+                waits: 0,
                 delivery: None,
                 must_end: false,
                 must_abort: false,
@@ -171,7 +174,8 @@ impl<M: Machine> Kernel<M> {
         }
         control.delivery = Some(delivery);
         if control.run == Run::Waiting {
-            control.waiting = Waiting::Nothing;
+            let waiting = core::mem::replace(&mut control.waiting, Waiting::Nothing);
+            self.forget_timeout(&waiting);
             self.make_ready(thread, &mut control);
         }
     }
@@ -189,7 +193,9 @@ impl<M: Machine> Kernel<M> {
     /// The running thread waits from now on, unless something was delivered already.
     pub(crate) fn block(&self, thread: &Arc<Thread<M>>, waiting: Waiting<M>) -> bool {
         let mut control = thread.control.lock();
+        control.waits = control.waits.wrapping_add(1);
         if control.delivery.is_some() || control.must_end {
+            self.forget_timeout(&waiting);
             return false;
         }
         control.waiting = waiting;

@@ -161,7 +161,7 @@ impl<M: Machine> Kernel<M> {
         if option == OPTION_WAIT && milliseconds > 0 {
             let due = self.machine.now() + u64::from(milliseconds) * 1_000_000;
             let _ = self.take_delivery(thread);
-            if let Ok(timeout) = self.timeouts.add(due, Arc::clone(thread)) {
+            if let Some(timeout) = self.timeout_at(thread, due) {
                 return self.leave_if(self.block(thread, Waiting::Time(timeout)));
             }
         }

@@ -1,12 +1,14 @@
 //! What a thread can wait for, and how the wait is taken back.
 
+use alloc::sync::Arc;
+
 use abi::Code;
 use ipc::WaitToken;
 
 use crate::kernel::Kernel;
 use crate::kobject::Ipc;
 use crate::machine::Machine;
-use crate::thread::Delivery;
+use crate::thread::{Delivery, Thread};
 
 /// What a thread waits for.
 pub(crate) enum Waiting<M: Machine> {
@@ -47,16 +49,28 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn cancel(&self, waiting: Waiting<M>) -> bool {
         match waiting {
             Waiting::Nothing => false,
-            Waiting::Receive { token, timeout } | Waiting::Send { token, timeout } => {
-                if let Some(timeout) = timeout {
-                    let _ = self.timeouts.cancel(timeout);
-                }
-                ipc::cancel(&token)
+            Waiting::Receive { ref token, .. } | Waiting::Send { ref token, .. } => {
+                self.forget_timeout(&waiting);
+                ipc::cancel(token)
             }
             Waiting::Key(token) => self.waits.remove(token).is_some(),
             Waiting::Reply => true,
             Waiting::Time(timeout) => self.timeouts.cancel(timeout).is_some(),
         }
+    }
+
+    /// A wait is over: its time doesn't matter any more.
+    pub(crate) fn forget_timeout(&self, waiting: &Waiting<M>) {
+        if let Waiting::Receive { timeout: Some(timeout), .. } | Waiting::Send { timeout: Some(timeout), .. } | Waiting::Time(timeout) = waiting
+        {
+            let _ = self.timeouts.cancel(*timeout);
+        }
+    }
+
+    /// A timeout for the next wait of the running thread.
+    pub(crate) fn timeout_at(&self, thread: &Arc<Thread<M>>, due: u64) -> Option<sched::Timeout> {
+        let wait = thread.control.lock().waits.wrapping_add(1);
+        self.timeouts.add(due, (Arc::clone(thread), wait)).ok()
     }
 
     /// Wakes all that wait for a key.
@@ -69,27 +83,21 @@ impl<M: Machine> Kernel<M> {
     /// Wakes whose time has come.
     pub(crate) fn run_timeouts(&self) {
         let now = self.machine.now();
-        while let Some(thread) = self.timeouts.expired(now) {
+        while let Some((thread, wait)) = self.timeouts.expired(now) {
             let waiting = {
                 let mut control = thread.control.lock();
+                if control.waits != wait {
+                    continue;
+                }
                 core::mem::replace(&mut control.waiting, Waiting::Nothing)
             };
             let code = waiting.timed_out();
-            let delivery = match waiting {
-                Waiting::Time(_) => Delivery::Wake,
-                _ => Delivery::Code(code),
-            };
-            let is_ours = match waiting {
-                Waiting::Nothing => false,
-                Waiting::Time(_) => true,
-                Waiting::Receive { token, .. } | Waiting::Send { token, .. } => ipc::cancel(&token),
-                other => {
-                    thread.control.lock().waiting = other;
-                    false
+            match waiting {
+                Waiting::Time(_) => self.deliver(&thread, Delivery::Wake),
+                Waiting::Receive { token, .. } | Waiting::Send { token, .. } if ipc::cancel(&token) => {
+                    self.deliver(&thread, Delivery::Code(code));
                 }
-            };
-            if is_ours {
-                self.deliver(&thread, delivery);
+                _ => (),
             }
         }
     }

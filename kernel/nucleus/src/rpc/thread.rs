@@ -35,7 +35,9 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
     match call {
         mach::Call::thread_terminate(_) => {
             kernel.thread_terminate(target);
-            Answer::Code(Code::SUCCESS)
+            // Who hears of success may take its stack away: it has left its CPU by then.
+            let is_gone = target.control.lock().run == Run::Dead || Arc::ptr_eq(target, request.thread);
+            if is_gone { Answer::Code(Code::SUCCESS) } else { Answer::Yield }
         }
         mach::Call::thread_suspend(_) => {
             kernel.thread_suspend(target);
