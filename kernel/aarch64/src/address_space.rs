@@ -1,4 +1,4 @@
-//! User address spaces: `pmap`'s logic on this machine's tables and TLBs.
+//! Entered: user address spaces on this machine's tables and TLBs (page's life, step 9: Entered).
 //!
 //! Everything that has an order to it (break-before-make, invalidation before reuse, generations of ASIDs) is in the `pmap` crate, where
 //! tests see it; here are the instructions.

@@ -1,4 +1,4 @@
-//! Why EL0 stopped: from the syndrome to an `Exit`.
+//! Touched: why EL0 stopped, from the syndrome to an `Exit` (page's life, step 1: Touched).
 //!
 //! Pure: numbers in, a value out. Exceptions and their codes are those of mach/aarch64/exception.h.
 

@@ -1,4 +1,4 @@
-//! Sending: a message that was copied in goes to whoever waits, into the queue, or to the kernel.
+//! Carried: a message that was copied in goes to whoever waits, into the queue, or to the kernel (page's life, step 5: Carried).
 
 use crate::effects::Effects;
 use crate::message::Message;

@@ -1,7 +1,6 @@
-//! A memory object at its pager, as the kernel sees it; and what the kernel asks it.
-//!
 //! Asked: memory_object_data_request (page's life, step 4: Asked).
 //!
+//! A memory object at its pager, as the kernel sees it, and what the kernel asks it.
 //! Requests have ids (the pages they mark), deadlines, and a policy for what happens then; no thread of the kernel ever waits for a pager.
 
 use alloc::sync::Arc;

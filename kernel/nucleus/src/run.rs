@@ -68,7 +68,7 @@ impl<M: Machine> Kernel<M> {
         if !self.claim(thread, cpu) {
             return;
         }
-        if !loaded.task.as_ref().is_some_and(|task| task.id == thread.task.id) {
+        if loaded.task.as_ref().is_none_or(|task| task.id != thread.task.id) {
             self.machine.use_pmap(Some(thread.task.map.pmap()));
             loaded.task = Some(Arc::clone(&thread.task));
         }

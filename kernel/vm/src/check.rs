@@ -57,6 +57,8 @@ struct Census {
     returning: usize,
     /// Objects whose pages may be in transit to the default pager.
     in_transit: BTreeSet<*const Leaf>,
+    /// Which pages of which objects can be seen.
+    seen: Vec<(*const Object, u64, u64)>,
 }
 
 impl Census {
@@ -134,10 +136,17 @@ impl Vm<FakePmap> {
         let mut census = Census::default();
         roots.objects.iter().for_each(|object| census.object(object));
         for map in &roots.maps {
-            let objects: Vec<_> = map.lock().entries().values().filter_map(|entry| entry.object.clone()).collect();
-            objects.iter().for_each(|object| census.object(object.arc()));
+            let entries: Vec<_> = map.lock().entries().iter().map(|(start, entry)| (*start, entry.clone())).collect();
+            for (start, entry) in entries {
+                let Some(object) = &entry.object else { continue };
+                let (first, end) = entry.pages_from(start);
+                census.seen.push((Arc::as_ptr(object.arc()), first, end));
+                census.object(object.arc());
+            }
         }
         for segment in roots.copies.iter().flat_map(|copy| &copy.segments) {
+            let (first, end) = (segment.offset / PAGE_SIZE, (segment.offset + segment.bytes) / PAGE_SIZE);
+            census.seen.push((Arc::as_ptr(segment.object.arc()), first, end));
             census.object(segment.object.arc());
             census.in_transit.extend(segment.object.leaves_of(0, u64::MAX).iter().map(|(_, leaf)| Arc::as_ptr(leaf)));
         }
@@ -208,7 +217,7 @@ impl Vm<FakePmap> {
             assert!(entry.protection.contains(translation.protection), "{address:#x} has more rights than its entry");
             let object = entry.object.as_ref().expect("a translation is of an object");
             let page = (entry.offset + (address - start)) / PAGE_SIZE;
-            let (shown, is_exclusive) = shown(object.arc(), page);
+            let (shown, is_exclusive) = census.shown(object.arc(), page);
             assert_eq!(shown, Some(number), "{address:#x} shows its object's page");
             if translation.protection.contains(Protection::WRITE) {
                 let found = census.frames.get(&number);
@@ -248,28 +257,31 @@ impl Vm<FakePmap> {
     }
 }
 
-/// The frame that an object shows for a page, and whether it may be written: nobody else has it, and no copy lacks it.
-fn shown(object: &Arc<Object>, page: u64) -> (Option<FrameNumber>, bool) {
-    let at = (page % LEAF_PAGES as u64) as usize;
-    let source = object.lock().source.as_ref().filter(|source| source.covers(page)).map(|source| source.object.clone());
-    let own = object.existing_leaf(page).and_then(|leaf| {
-        leaf.with(at, |cell| (!matches!(cell.page, Page::Empty)).then(|| (cell.page.frame(), cell.exclusive)))
-    });
-    match (own, source) {
-        (Some((frame, exclusive)), _) => (frame, exclusive && !is_lacked(object, page)),
-        (None, Some(source)) => (shown(source.arc(), page).0, false),
-        (None, None) => (None, false),
-    }
-}
-
-/// Whether a copy looks in this object for a page.
-fn is_lacked(object: &Arc<Object>, page: u64) -> bool {
-    let copies: Vec<_> = object.lock().copies.iter().filter_map(alloc::sync::Weak::upgrade).collect();
-    copies.iter().any(|copy| {
-        let covers = copy.lock().source.as_ref().is_some_and(|source| source.covers(page));
+impl Census {
+    /// The frame that an object shows for a page, and whether it may be written: nobody else has it, and no copy lacks it.
+    fn shown(&self, object: &Arc<Object>, page: u64) -> (Option<FrameNumber>, bool) {
         let at = (page % LEAF_PAGES as u64) as usize;
-        covers && copy.existing_leaf(page).is_none_or(|leaf| leaf.lock().is_empty(at))
-    })
+        let source = object.lock().source.as_ref().filter(|source| source.covers(page)).map(|source| source.object.clone());
+        let own = object
+            .existing_leaf(page)
+            .and_then(|leaf| leaf.with(at, |cell| (!matches!(cell.page, Page::Empty)).then(|| (cell.page.frame(), cell.exclusive))));
+        match (own, source) {
+            (Some((frame, exclusive)), _) => (frame, exclusive && !self.is_lacked(object, page)),
+            (None, Some(source)) => (self.shown(source.arc(), page).0, false),
+            (None, None) => (None, false),
+        }
+    }
+
+    /// Whether a copy looks in this object for a page that somebody can see.
+    fn is_lacked(&self, object: &Arc<Object>, page: u64) -> bool {
+        let copies: Vec<_> = object.lock().copies.iter().filter_map(alloc::sync::Weak::upgrade).collect();
+        copies.iter().any(|copy| {
+            let covers = copy.lock().source.as_ref().is_some_and(|source| source.covers(page));
+            let is_seen = self.seen.iter().any(|(seen, first, end)| *seen == Arc::as_ptr(copy) && (*first..*end).contains(&page));
+            let at = (page % LEAF_PAGES as u64) as usize;
+            covers && is_seen && copy.existing_leaf(page).is_none_or(|leaf| leaf.lock().is_empty(at))
+        })
+    }
 }
 
 impl MapInner {

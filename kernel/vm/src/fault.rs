@@ -136,7 +136,15 @@ impl<P: Pmap> Vm<P> {
     }
 
     /// Makes a page of an entry resident and enters it.
-    pub(crate) fn fault_entry(&self, map: &Map<P>, start: u64, entry: &mut Entry, address: u64, access: Access, purpose: Purpose) -> Outcome {
+    pub(crate) fn fault_entry(
+        &self,
+        map: &Map<P>,
+        start: u64,
+        entry: &mut Entry,
+        address: u64,
+        access: Access,
+        purpose: Purpose,
+    ) -> Outcome {
         let reach = (entry.end - address) / PAGE_SIZE;
         let target = Target {
             pmap: map.pmap(),
@@ -196,7 +204,7 @@ impl<P: Pmap> Vm<P> {
             Found::Missing => match (object.kind(), source) {
                 (Kind::Pager(_), _) => self.ask(object, &mut inner, slot, need, Absent::Never),
                 (_, Some(source)) => {
-                    if let Some(outcome) = from.and_then(|from| self.from_source(&from, &mut slot, need, want)) {
+                    if let Some(outcome) = from.and_then(|from| self.use_source(&from, &mut slot, need, want)) {
                         return outcome;
                     }
                     drop(slot);
@@ -276,7 +284,7 @@ impl<P: Pmap> Vm<P> {
     }
 
     /// A page that a copy hasn't got: the source's is used to be read, or copied to be written. None if the source must be asked first.
-    fn from_source(&self, from: &Arc<Leaf>, slot: &mut Slot<'_>, need: Need, want: &mut Want<'_, P>) -> Option<Outcome> {
+    fn use_source(&self, from: &Arc<Leaf>, slot: &mut Slot<'_>, need: Need, want: &mut Want<'_, P>) -> Option<Outcome> {
         if !need.write {
             return from.with(slot.at, |cell| self.lend(cell, want));
         }

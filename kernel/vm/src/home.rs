@@ -68,7 +68,7 @@ pub(crate) const fn swap_key(page: HomePage) -> u64 {
     spread(page)
 }
 
-/// Different numbers for different pages (the factor is odd), none of them zero.
+/// Different numbers for different pages: the factor is odd.
 const fn spread(page: u64) -> u64 {
-    (page + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    page.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

@@ -91,8 +91,7 @@ impl<P: Pmap> Map<P> {
 
     /// Maps `size` bytes; gives the address.
     pub fn enter(&self, placement: Placement, size: u64, showing: Showing) -> Result<u64, Code> {
-        if let Placement::At(address) = placement
-        {
+        if let Placement::At(address) = placement {
             PageRange::containing(address & !(PAGE_SIZE - 1), size)?;
         }
         let size = PageRange::size_of(size)?;

@@ -63,7 +63,8 @@ impl<P: Pmap> Vm<P> {
     /// One bounded step of page-out: says what to do, and whether anything was found to evict.
     pub fn page_out(&self, actions: &mut Vec<Action>) -> bool {
         let span = self.core.pool().span();
-        for _ in 0..PAGE_OUT_STEP {
+        // Not twice over the same frame: a page gets time to be used between two passes.
+        for _ in 0..PAGE_OUT_STEP.min(span) {
             let index = self.hand.fetch_add(1, Ordering::Relaxed) % span;
             let Seen::Idle(owner) = self.frames.pass(index) else { continue };
             let found = match &owner {

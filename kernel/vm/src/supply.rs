@@ -37,6 +37,9 @@ pub struct Transfer {
     pub frames: Vec<Frame>,
 }
 
+/// Pages of the largest object: offsets in bytes are 64 bits.
+const OBJECT_PAGES: u64 = 1 << (64 - abi::vm::PAGE_SHIFT);
+
 /// What waits for a page, to be woken.
 pub type Wake<'a> = &'a mut dyn FnMut(u64);
 
@@ -45,7 +48,7 @@ impl<P: Pmap> Vm<P> {
     pub fn supply(&self, home: &Home, first: u64, data: &Copy, skip: u64, dirty: bool, wake: Wake<'_>) -> Result<Supplied, (u64, Outcome)> {
         let mut supplied = Supplied { pages: 0, present: None };
         for number in skip..data.bytes() / abi::vm::PAGE_SIZE {
-            let Some(page) = first.checked_add(number) else { break };
+            let Some(page) = first.checked_add(number).filter(|page| *page < OBJECT_PAGES) else { break };
             if !self.wants(home, page) {
                 self.core.count(Counter::Unasked, 1);
                 self.answered(home, page);
@@ -342,7 +345,7 @@ pub(crate) fn add(transfers: &mut Vec<Transfer>, home: &Home, page: u64, frame: 
 
 /// The pages of a range that there can be records of: a pager may name any length it likes, and costs only its own pages.
 pub(crate) fn pages_of(home: &Home, first: u64, pages: u64) -> Pages<'_> {
-    let end = first.saturating_add(pages);
+    let end = first.saturating_add(pages).min(OBJECT_PAGES);
     match home {
         Home::Swap => {
             let end = end.min(first.saturating_add(u64::from(abi::policy::RUN_PAGES_MAX)));
@@ -365,6 +368,9 @@ impl Iterator for Pages<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
+        if self.at >= self.end {
+            return None;
+        }
         if self.at >= self.known
             && let Some(object) = self.object
         {

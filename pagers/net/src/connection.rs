@@ -319,24 +319,27 @@ impl Connection {
         self.client.check(&other).is_ok().then_some(other)
     }
 
-    /// Gives the stream what it takes.
-    pub(crate) fn transmit(&mut self, streams: &mut impl Streams, index: usize) {
+    /// Gives the stream what it takes. Says how many requests were sent to their end.
+    pub(crate) fn transmit(&mut self, streams: &mut impl Streams, index: usize) -> usize {
         loop {
             let handshake = self.client.transmit();
             if handshake.is_empty() {
                 break;
             }
             match streams.send(index, handshake) {
-                0 => return,
+                0 => return 0,
                 count => self.client.transmitted(count),
             }
         }
+        let mut sent = 0;
         while let Some(first) = self.outgoing.front_mut() {
             if !first.send(streams, index) {
-                return;
+                break;
             }
             self.outgoing.pop_front();
+            sent += 1;
         }
+        sent
     }
 }
 

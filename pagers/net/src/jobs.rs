@@ -51,7 +51,9 @@ enum State {
     Waiting,
     Sent,
     /// Failed, and to be tried again then.
-    Resting { until_ns: u64 },
+    Resting {
+        until_ns: u64,
+    },
 }
 
 #[derive(Debug)]

@@ -31,4 +31,4 @@ pub mod stack;
 pub mod stream;
 
 pub use config::Config;
-pub use net::{Net, Settings};
+pub use net::{Counters, Net, Settings};

@@ -42,8 +42,8 @@ pub struct Net<S> {
     connections: Vec<Connection>,
     core: Core,
     deadline_ms: u32,
-    /// There is something to do now.
-    is_due: bool,
+    /// When there is something to do.
+    due_ns: Option<u64>,
 }
 
 impl<S: Streams> Net<S> {
@@ -54,7 +54,7 @@ impl<S: Streams> Net<S> {
         let connections: Option<Vec<_>> =
             (0..streams.count()).map(|index| Connection::new(&settings.export, seed.wrapping_add(index as u64 * 77))).collect();
         let core = Core::new(Attach::new(settings.boot_id, settings.takes_foreign));
-        Some(Self { streams, connections: connections?, core, deadline_ms: settings.deadline_ms, is_due: true })
+        Some(Self { streams, connections: connections?, core, deadline_ms: settings.deadline_ms, due_ns: Some(0) })
     }
 
     /// Whether the export was found and is ours.
@@ -88,7 +88,6 @@ impl<S: Streams> Net<S> {
 
     /// Does all that can be done now.
     pub fn turn(&mut self) {
-        self.is_due = false;
         self.core.now_ns = time::now_ns();
         self.core.jobs.wake(self.core.now_ns);
         self.streams.poll(self.core.now_ns);
@@ -96,22 +95,50 @@ impl<S: Streams> Net<S> {
             self.serve(index);
         }
         self.core.take_returns();
-        self.send_jobs();
-        for (index, connection) in self.connections.iter_mut().enumerate() {
-            connection.transmit(&mut self.streams, index);
-        }
+        self.send();
         self.streams.poll(self.core.now_ns);
+        self.due_ns = self.next_due_ns();
+    }
+
+    /// Sends jobs, and what was to be sent before, until there is no more or no room for more.
+    fn send(&mut self) {
+        loop {
+            self.send_jobs();
+            let mut sent = 0;
+            for (index, connection) in self.connections.iter_mut().enumerate() {
+                sent += connection.transmit(&mut self.streams, index);
+            }
+            if sent == 0 {
+                return;
+            }
+        }
+    }
+
+    /// When something has to be done although nothing comes.
+    fn next_due_ns(&mut self) -> Option<u64> {
+        let is_ready = self.connections.iter().any(|connection| connection.state == State::Ready);
+        // Only a job that found no memory is left in the queue while nothing is being read.
+        let is_starved = is_ready && self.core.read_bytes == 0 && self.core.jobs.peek(Class::Demand).is_some();
+        let wanted = (0..self.connections.len()).filter(|index| self.is_wanted(*index));
+        let connections = wanted.filter_map(|index| self.connections[index].due_ns()).min();
+        let retry = is_starved.then_some(self.core.now_ns + NO_MEMORY_NS);
+        let packets = self.streams.next_poll_ns(self.core.now_ns);
+        [connections, retry, packets, self.core.jobs.rested_ns(), self.core.returns_due_ns()].into_iter().flatten().min()
+    }
+
+    /// The first connection always is. The others wait until it is known whether the server takes several, and that the export is ours.
+    fn is_wanted(&self, index: usize) -> bool {
+        let is_up = !matches!(self.connections[index].state, State::Down { .. });
+        index == 0 || is_up || self.core.attach.is_attached() && self.connections[0].can(TransmissionFlags::CAN_MULTI_CONN)
     }
 
     /// One connection: what came, and what time brings.
     fn serve(&mut self, index: usize) {
-        let Self { streams, connections, core, .. } = self;
-        // The others wait until it is known whether the server takes several, and that the export is ours.
-        let is_wanted = index == 0 || core.attach.is_attached() && connections[0].can(TransmissionFlags::CAN_MULTI_CONN);
-        let connection = &mut connections[index];
-        if !is_wanted && matches!(connection.state, State::Down { .. }) {
+        if !self.is_wanted(index) {
             return;
         }
+        let Self { streams, connections, core, .. } = self;
+        let connection = &mut connections[index];
         if let Err(why) = connection.receive(streams, index, core) {
             // A handshake that was refused has its last words to say.
             connection.transmit(streams, index);
@@ -172,10 +199,6 @@ impl<S: Streams> Net<S> {
         last.unwrap_or(first).send_jobs(Class::Background, &mut self.core);
     }
 
-    fn has_jobs_without_memory(&mut self) -> bool {
-        self.core.read_bytes == 0 && self.core.jobs.len() > 0
-    }
-
     const fn policy(&self) -> Policy {
         let run_pages = abi::policy::RUN_PAGES_MAX;
         let on_deadline = if self.deadline_ms == 0 { OnDeadline::Wait } else { OnDeadline::Error };
@@ -206,29 +229,29 @@ impl<S: Streams> Pager for Net<S> {
 
     fn data_request(&mut self, object: &Control, run: Run, _: Protection) {
         self.core.request(object, run);
-        self.is_due = true;
+        self.due_ns = Some(0);
     }
 
     fn return_request(&mut self, object: &Control, run: Run) {
         self.core.return_request(object, run);
-        self.is_due = true;
+        self.due_ns = Some(0);
     }
 
     fn data_return(&mut self, object: &Control, run: Run, pages: Pages, how: Returned) {
         if how.dirty {
             self.core.returned(object.object(), run, pages);
-            self.is_due = true;
+            self.due_ns = Some(0);
         }
     }
 
     fn discard(&mut self, object: &Control, run: Run) {
         self.core.discard(object.object(), run);
-        self.is_due = true;
+        self.due_ns = Some(0);
     }
 
     fn gone(&mut self, object: ObjectId) {
         self.core.gone(object);
-        self.is_due = true;
+        self.due_ns = Some(0);
     }
 
     fn event(&mut self, message: Received<'_>) {
@@ -236,7 +259,7 @@ impl<S: Streams> Pager for Net<S> {
             // A failure to answer means that the asker is gone.
             let _ = message.reply_bad_id();
         }
-        self.is_due = true;
+        self.due_ns = Some(0);
     }
 
     fn info(&mut self) -> Option<Info> {
@@ -248,12 +271,7 @@ impl<S: Streams> Pager for Net<S> {
     }
 
     fn deadline(&self) -> Option<u64> {
-        if self.is_due {
-            return Some(0);
-        }
-        let connections = self.connections.iter().filter_map(Connection::due_ns);
-        let others = [self.core.jobs.rested_ns(), self.core.returns_due_ns()];
-        connections.chain(others.into_iter().flatten()).min()
+        self.due_ns
     }
 
     fn tick(&mut self) {

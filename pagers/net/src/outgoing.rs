@@ -1,7 +1,7 @@
 //! What a connection has to send: headers, and behind those of writes the bytes.
 
-use alloc::rc::Rc;
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 
 use nbd::client::EncodedRequest;
 use nbd::superblock::SuperblockPage;

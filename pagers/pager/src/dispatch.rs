@@ -1,4 +1,4 @@
-//! From a message to the pager's method (step 6 of a page's life, `Served`).
+//! Served: from the message to the pager's method (page's life, step 6: Served).
 //!
 //! A message that makes no sense is counted and dropped; what it carried is given back by `Received`.
 

@@ -51,6 +51,7 @@ impl SwapSpace {
 
     /// Extents that hold something.
     pub(crate) fn in_use(&self) -> usize {
-        self.extents.iter().filter(|extent| extent.users > 0).count() - usize::from(self.open.is_some_and(|(e, _)| self.extents[e as usize].users == 1))
+        self.extents.iter().filter(|extent| extent.users > 0).count()
+            - usize::from(self.open.is_some_and(|(e, _)| self.extents[e as usize].users == 1))
     }
 }

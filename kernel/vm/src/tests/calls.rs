@@ -7,6 +7,9 @@ use crate::{Access, Outcome, PageRange, Placement, Showing};
 use abi::Code;
 use abi::vm::{Inherit, PAGE_SIZE, Protection, USER_END, USER_START};
 
+/// A call on a range of a map.
+type Call<'a> = &'a dyn Fn(PageRange) -> Result<(), Code>;
+
 /// Mapped pages 0..4 and 6..8, of which 3 is not readable.
 fn world() -> World {
     let world = World::new(2);
@@ -83,7 +86,7 @@ fn calls_on_ranges() {
     let hole_at_start = range(4, 3);
     let hole_inside = range(2, 5);
     let outside = range(100, 1);
-    let calls: [(&str, &dyn Fn(PageRange) -> Result<(), Code>); 7] = [
+    let calls: [(&str, Call<'_>); 7] = [
         ("protect", &|range| map.protect(range, false, Protection::READ)),
         ("inherit", &|range| map.inherit(range, Inherit::Share)),
         ("read", &|range| vm.copy_in(map, range).map(drop)),

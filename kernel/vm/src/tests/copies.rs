@@ -42,6 +42,22 @@ fn a_reader_of_a_shared_leaf_cannot_write() {
 }
 
 #[test]
+fn a_page_that_a_shared_leaf_has_alone_is_not_writable_either() {
+    let mut world = World::new(3);
+    world.allocate(0, 0, 2);
+    world.write(0, 0, 1);
+    world.vm.fork(&world.maps[0], &world.maps[1]).unwrap();
+    world.write(0, 1, 2);
+    world.empty(1);
+    world.vm.fork(&world.maps[0], &world.maps[2]).unwrap();
+    assert_eq!((world.read(0, 0), world.read(2, 0)), (1, 1));
+    world.check();
+    world.write(0, 0, 3);
+    assert_eq!(world.read(2, 0), 1);
+    world.end();
+}
+
+#[test]
 fn shared_inheritance_is_shared_both_ways() {
     let mut world = World::new(2);
     world.allocate(0, 0, 3);
@@ -95,7 +111,8 @@ fn a_copy_of_a_pagers_object_is_a_snapshot() {
     world.check_with(&[&copy]);
     assert_eq!((0..3).map(|page| world.read_copy(&copy, page)).collect::<Vec<_>>(), [5, original(1), original(2)]);
     // A copy of the copy looks in the same place, one step away.
-    let start = world.vm.copy_out(&world.maps[1], copy.clone()).map_err(|(code, _)| code).unwrap();
+    let copy_again = world.vm.copy_in(&world.maps[0], range(0, 8)).unwrap();
+    let start = world.vm.copy_out(&world.maps[1], copy_again).map_err(|(code, _)| code).unwrap();
     let page = (start - at(0)) / PAGE_SIZE;
     world.write(1, page + 3, 9);
     let again = world.vm.copy_in(&world.maps[1], range(page, 8)).unwrap();

@@ -378,8 +378,12 @@ impl Model {
                     world.vm.failed(&world.home(pager), first, u64::from(pages), Code::MEMORY_ERROR, &mut |_| ());
                 }
             },
-            Op::EndReturn(index, ok) if index < world.writes.len() => world.end_return(index, if ok { Ok(()) } else { Err(Code::MEMORY_ERROR) }),
-            Op::EndSupply(index, ok) if index < world.reads.len() => world.end_supply(index, if ok { Ok(()) } else { Err(Code::MEMORY_ERROR) }),
+            Op::EndReturn(index, ok) if index < world.writes.len() => {
+                world.end_return(index, if ok { Ok(()) } else { Err(Code::MEMORY_ERROR) })
+            }
+            Op::EndSupply(index, ok) if index < world.reads.len() => {
+                world.end_supply(index, if ok { Ok(()) } else { Err(Code::MEMORY_ERROR) })
+            }
             Op::TakeData(index) if index < world.data.len() => world.take_data(index),
             Op::Unasked(pager) => {
                 let home = world.home(crate::PagerId(pager as u64));
@@ -420,7 +424,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_task_reads_what_it_wrote(steps in prop::collection::vec(step(), 1..200)) {

@@ -15,7 +15,9 @@ use frames::{Frame, FrameNumber, Pool, Reserves};
 
 use crate::check::Roots;
 use crate::fake::FakePmap;
-use crate::{Access, Action, Ask, Copy, Core, Home, Map, Object, Outcome, PageRange, PagerId, PagerPolicy, Placement, Showing, Transfer, Vm};
+use crate::{
+    Access, Action, Ask, Copy, Core, Home, Map, Object, Outcome, PageRange, PagerId, PagerPolicy, Placement, Showing, Transfer, Vm,
+};
 
 /// Where maps in tests begin.
 pub(super) const BASE: u64 = abi::vm::USER_START;
@@ -173,10 +175,16 @@ impl World {
                 Ok(value) => return Ok(value),
                 Err(Outcome::Refuse(code)) => return Err(code),
                 Err(Outcome::Shortage) => {
-                    self.page_out(4);
+                    self.page_out(6);
                     self.settle();
                 }
-                Err(_) => self.settle(),
+                Err(_) => {
+                    // What page-out does by itself in a kernel.
+                    if self.core.pool().available() < 64 {
+                        self.page_out(6);
+                    }
+                    self.settle();
+                }
             }
         }
         panic!("an access never ends");
