@@ -1,9 +1,12 @@
-//! What the EL0 programs are made of, apart from their main functions (`src/bin`): logic that hosts can test.
+//! What the EL0 programs of the images are made of.
 //!
-//! [`pagebench`] fills, sweeps and verifies memory larger than RAM.
+//! `pagebench` fills a region that is larger than RAM and verifies every word it reads ([`pagebench`]); `micro` counts what the kernel's operations
+//! cost; `conform` tests the kernel's interface, a case for each behaviour. What is only logic is tested on hosts.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+#[cfg(target_os = "none")]
+pub mod micro;
 pub mod pagebench;

@@ -58,13 +58,32 @@ pub(crate) enum Purpose {
 
 /// What happens when a job is done.
 pub(crate) enum Done<M: Machine> {
-    Pages { purpose: Purpose, transfer: Transfer, pager: Arc<Pager<M>> },
+    Pages {
+        purpose: Purpose,
+        transfer: Transfer,
+        pager: Arc<Pager<M>>,
+    },
     /// device_read: the reply goes to a port, with these bytes of the frames.
-    Read { reply: Right<M>, id: i32, frames: Vec<Frame>, offset: usize, bytes: usize, inband: bool },
+    Read {
+        reply: Right<M>,
+        id: i32,
+        frames: Vec<Frame>,
+        offset: usize,
+        bytes: usize,
+        inband: bool,
+    },
     /// device_write.
-    Write { reply: Right<M>, id: i32, frames: Vec<Frame>, bytes: usize },
+    Write {
+        reply: Right<M>,
+        id: i32,
+        frames: Vec<Frame>,
+        bytes: usize,
+    },
     /// device_set_status(DEV_FLUSH).
-    Flush { reply: Right<M>, id: i32 },
+    Flush {
+        reply: Right<M>,
+        id: i32,
+    },
 }
 
 impl DeviceError {
@@ -163,9 +182,10 @@ impl<M: Machine> State<M> {
         for frame in frames {
             let length = left.min(PAGE_SIZE) as u32;
             left -= u64::from(length);
-            let joined = parts.last_mut().and_then(|part| part.segments.last_mut()).filter(|last| {
-                last.address + u64::from(last.length) == frame.phys() && last.length.saturating_add(length) <= longest
-            });
+            let joined = parts
+                .last_mut()
+                .and_then(|part| part.segments.last_mut())
+                .filter(|last| last.address + u64::from(last.length) == frame.phys() && last.length.saturating_add(length) <= longest);
             if let Some(last) = joined {
                 last.length += length;
             } else {

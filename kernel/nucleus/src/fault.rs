@@ -49,11 +49,7 @@ impl<M: Machine> Kernel<M> {
                 Step::Leave
             }
             Next::Refused(code) => {
-                let raise = Raise {
-                    exception: abi::call::exc::EXC_BAD_ACCESS,
-                    code: code.0,
-                    subcode: abort.address as i64,
-                };
+                let raise = Raise { exception: abi::call::exc::EXC_BAD_ACCESS, code: code.0, subcode: abort.address as i64 };
                 self.raise(thread, body, raise)
             }
         }
@@ -70,9 +66,7 @@ impl<M: Machine> Kernel<M> {
                 body.resume = Resume::TrapFault(abort);
                 Step::Leave
             }
-            Next::Refused(code) => {
-                self.trap_refused(thread, body, abort, code)
-            }
+            Next::Refused(code) => self.trap_refused(thread, body, abort, code),
         }
     }
 

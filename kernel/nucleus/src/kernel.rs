@@ -1,7 +1,7 @@
 //! The kernel's state, and how threads get to run.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::{Mutex, Once};
 
 use abi::Code;
@@ -43,6 +43,9 @@ pub struct Kernel<M: Machine> {
     /// One CPU pages out at a time.
     pub(crate) page_out: Mutex<()>,
     pub(crate) memory_waiters: AtomicBool,
+    /// Until when page-out rests, and since when nothing was found for whoever waits (`page_out.rs`).
+    pub(crate) page_out_rest: AtomicU64,
+    pub(crate) hopeless_since: AtomicU64,
     /// A CPU ends unused objects and empty extents (`pager.rs`).
     pub(crate) chores: AtomicBool,
 }
@@ -97,6 +100,8 @@ impl<M: Machine> Kernel<M> {
             trace: Trace::new(boot.command_line.split_ascii_whitespace().any(|word| word == "trace")),
             page_out: Mutex::new(()),
             memory_waiters: AtomicBool::new(false),
+            page_out_rest: AtomicU64::new(0),
+            hopeless_since: AtomicU64::new(u64::MAX),
             chores: AtomicBool::new(false),
         }));
         if let Err(problem) = kernel.load_first_tasks(&boot.modules, boot.command_line) {

@@ -40,7 +40,10 @@ pub(crate) enum Object<M: Machine> {
     Net(Arc<NetRing<M>>),
     Ramdisk,
     /// Memory of a device that can be mapped.
-    DeviceMemory { memory: Arc<vm::Object>, writable: bool },
+    DeviceMemory {
+        memory: Arc<vm::Object>,
+        writable: bool,
+    },
     /// A memory object's control port.
     Control(Arc<Pager<M>>),
     /// A memory object's name port: it does nothing.

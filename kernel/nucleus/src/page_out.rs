@@ -1,6 +1,7 @@
 //! When memory is short: runs the page-out engine until enough is free or on its way, and decides when nothing can be done any more.
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use crate::kernel::Kernel;
 use crate::machine::Machine;
@@ -19,14 +20,21 @@ pub(crate) enum Found {
     None,
 }
 
+/// How long page-out rests between two exceptions after it found nothing.
+const REST_NS: u64 = 5_000_000;
+/// How long no memory may be found before a thread is told.
+const PATIENCE_NS: u64 = 2_000_000_000;
+/// Not since any time.
+const NEVER: u64 = u64::MAX;
+
 /// Steps that find nothing before the hand has certainly been over all frames often enough.
 const ROUNDS: usize = 4;
 
 impl<M: Machine> Kernel<M> {
     /// Between two exceptions, if memory is low: a few steps.
     pub(crate) fn page_out_if_needed(&self) {
-        if self.pool.is_low() {
-            self.page_out_steps(self.low_goal());
+        if self.pool.is_low() && self.machine.now() >= self.page_out_rest.load(Ordering::Relaxed) && !self.page_out_steps(self.low_goal()) {
+            self.page_out_rest.store(self.machine.now() + REST_NS, Ordering::Relaxed);
         }
         self.wake_memory_waiters_if_any();
     }
@@ -35,12 +43,18 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn find_memory(&self) -> Found {
         let progress = self.page_out_steps(self.low_goal());
         if self.pool.available() > self.pool.reserves().user {
-            Found::Memory
-        } else if progress || self.vm.core().returning() > 0 || self.transfers_pending() {
-            Found::Coming
-        } else {
-            Found::None
+            self.hopeless_since.store(NEVER, Ordering::Relaxed);
+            return Found::Memory;
         }
+        if progress || self.vm.core().returning() > 0 || self.transfers_pending() {
+            self.hopeless_since.store(NEVER, Ordering::Relaxed);
+            return Found::Coming;
+        }
+        // Dirty pages that have nowhere to go stay for ever; pages that are merely all in use do not.
+        let core = self.vm.core();
+        let nowhere = core.is_swap_full() || core.default_policy().is_none();
+        let since = self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
+        if nowhere || since != NEVER && self.machine.now() - since > PATIENCE_NS { Found::None } else { Found::Coming }
     }
 
     /// Frames to free or send home.

@@ -224,10 +224,7 @@ impl<M: Machine> Kernel<M> {
                         dirty: true,
                         kernel_copy: false,
                     };
-                    let carried = alloc::vec![
-                        Some(Capability::Right(pager.control_right())),
-                        Some(Capability::Memory { memory, size }),
-                    ];
+                    let carried = alloc::vec![Some(Capability::Right(pager.control_right())), Some(Capability::Memory { memory, size }),];
                     self.send_to(pager.memory_object(), &request, carried);
                 }
             }
@@ -396,12 +393,8 @@ impl<M: Machine> Kernel<M> {
 
     /// A device's transfer for a pager ended in an error.
     pub(crate) fn tell_device_failed(&self, pager: &Arc<Pager<M>>, first: u64, pages: u64, result: Code) {
-        let request = memory_object_device_failed::Request {
-            control: item(0, MAKE),
-            offset: first * PAGE_SIZE,
-            length: pages * PAGE_SIZE,
-            result,
-        };
+        let request =
+            memory_object_device_failed::Request { control: item(0, MAKE), offset: first * PAGE_SIZE, length: pages * PAGE_SIZE, result };
         self.send_to(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
     }
 }

@@ -80,8 +80,18 @@ impl<M: Machine> Kernel<M> {
         let ran = self.machine.now() - began;
         thread.task.cpu_time_ns.fetch_add(ran, core::sync::atomic::Ordering::Relaxed);
         drop(body);
-        if thread.control.lock().run == Run::Dead {
-            self.thread_buried(thread);
+        let mut control = thread.control.lock();
+        match control.run {
+            Run::Dead => {
+                drop(control);
+                self.thread_buried(thread);
+            }
+            // It didn't come to wait: it was told to end, which it does when it runs next.
+            Run::Running(_) => {
+                control.run = Run::Ready;
+                self.enqueue(thread, control.priority);
+            }
+            _ => (),
         }
     }
 
@@ -148,11 +158,8 @@ impl<M: Machine> Kernel<M> {
                 Step::Continue
             }
             Exit::Trap { immediate } => {
-                let raise = Raise {
-                    exception: abi::call::exc::EXC_SOFTWARE,
-                    code: abi::call::exc::EXC_AARCH64_SVC,
-                    subcode: i64::from(immediate),
-                };
+                let raise =
+                    Raise { exception: abi::call::exc::EXC_SOFTWARE, code: abi::call::exc::EXC_AARCH64_SVC, subcode: i64::from(immediate) };
                 self.raise(thread, body, raise)
             }
             Exit::Fault(abort) => {

@@ -125,11 +125,7 @@ impl<M: Machine> Kernel<M> {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             task: Arc::clone(task),
             port: Once::new(),
-            body: Mutex::new(Body {
-                registers: ThreadState::default(),
-                float: Box::new(FloatState::default()),
-                resume: Resume::User,
-            }),
+            body: Mutex::new(Body { registers: ThreadState::default(), float: Box::new(FloatState::default()), resume: Resume::User }),
             control: Mutex::new(Control {
                 run: Run::Halted,
                 suspend_count: 1,
@@ -195,7 +191,14 @@ impl<M: Machine> Kernel<M> {
         let mut control = thread.control.lock();
         control.waits = control.waits.wrapping_add(1);
         if control.delivery.is_some() || control.must_end {
-            self.forget_timeout(&waiting);
+            // What was delivered ended the wait already; a thread that ends must not be given a message any more.
+            let must_end = control.must_end;
+            drop(control);
+            if must_end {
+                let _ = self.cancel(waiting);
+            } else {
+                self.forget_timeout(&waiting);
+            }
             return false;
         }
         control.waiting = waiting;

@@ -2,9 +2,9 @@
 
 use alloc::sync::Arc;
 
+use abi::Code;
 use abi::trap;
 use abi::vm::{Inherit, Protection};
-use abi::Code;
 use vm::{PageRange, Placement};
 
 use crate::exception::Raise;
@@ -73,8 +73,7 @@ impl<M: Machine> Kernel<M> {
             _ => {
                 let slot = number.wrapping_neg() as u32;
                 if number > 0 || slot >= trap::SLOTS {
-                    let raise =
-                        Raise { exception: abi::call::exc::EXC_SOFTWARE, code: abi::call::exc::EXC_AARCH64_SVC, subcode: 0 };
+                    let raise = Raise { exception: abi::call::exc::EXC_SOFTWARE, code: abi::call::exc::EXC_AARCH64_SVC, subcode: 0 };
                     return self.raise(thread, body, raise);
                 }
                 if trap::NULL_PORT_SLOTS.contains(&slot) { Ok(0) } else { Err(Stopped::Code(Code::INVALID_ARGUMENT)) }
@@ -99,8 +98,7 @@ impl<M: Machine> Kernel<M> {
             trap::MACH_MSG => trap_return(body, Code::SEND_INVALID_DATA),
             // Only its arguments on the stack are read.
             trap::VM_MAP if abort.access == crate::machine::Access::Read => {
-                let raise =
-                    Raise { exception: abi::call::exc::EXC_BAD_ACCESS, code: code.0, subcode: abort.address as i64 };
+                let raise = Raise { exception: abi::call::exc::EXC_BAD_ACCESS, code: code.0, subcode: abort.address as i64 };
                 self.raise(thread, body, raise)
             }
             _ => trap_return(body, Code::INVALID_ADDRESS),
@@ -192,7 +190,8 @@ impl<M: Machine> Kernel<M> {
         let [name, pointer, size, mask, anywhere, object, offset, copy, ..] = body.registers.x;
         // Arguments past the eighth are on the stack, 8 bytes each.
         let sp = body.registers.sp;
-        let rights: [u64; 3] = [u64::from_le_bytes(self.read(sp)?), u64::from_le_bytes(self.read(sp + 8)?), u64::from_le_bytes(self.read(sp + 16)?)];
+        let rights: [u64; 3] =
+            [u64::from_le_bytes(self.read(sp)?), u64::from_le_bytes(self.read(sp + 8)?), u64::from_le_bytes(self.read(sp + 16)?)];
         let task = self.local_task(thread, name)?;
         // A memory object is mapped by RPC, which can wait.
         if object as u32 != 0 {
@@ -277,7 +276,8 @@ impl<M: Machine> Kernel<M> {
             body.resume = Resume::TrapFault(abort);
             return Step::Continue;
         }
-        let words = room.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect::<alloc::vec::Vec<_>>();
+        let words =
+            room.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect::<alloc::vec::Vec<_>>();
         let result = crate::rpc::set_state(body, flavor as i32, &words);
         if let Err(code) = result {
             return trap_return(body, code);

@@ -14,9 +14,15 @@ use crate::thread::{Delivery, Thread};
 pub(crate) enum Waiting<M: Machine> {
     Nothing,
     /// A message, until a time.
-    Receive { token: WaitToken<Ipc<M>>, timeout: Option<sched::Timeout> },
+    Receive {
+        token: WaitToken<Ipc<M>>,
+        timeout: Option<sched::Timeout>,
+    },
     /// Room in a queue, until a time.
-    Send { token: WaitToken<Ipc<M>>, timeout: Option<sched::Timeout> },
+    Send {
+        token: WaitToken<Ipc<M>>,
+        timeout: Option<sched::Timeout>,
+    },
     /// A page, memory, or anything else with a key.
     Key(sched::ParkToken),
     /// The reply to an exception.
@@ -61,7 +67,8 @@ impl<M: Machine> Kernel<M> {
 
     /// A wait is over: its time doesn't matter any more.
     pub(crate) fn forget_timeout(&self, waiting: &Waiting<M>) {
-        if let Waiting::Receive { timeout: Some(timeout), .. } | Waiting::Send { timeout: Some(timeout), .. } | Waiting::Time(timeout) = waiting
+        if let Waiting::Receive { timeout: Some(timeout), .. } | Waiting::Send { timeout: Some(timeout), .. } | Waiting::Time(timeout) =
+            waiting
         {
             let _ = self.timeouts.cancel(*timeout);
         }

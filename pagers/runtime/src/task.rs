@@ -60,8 +60,7 @@ mod own_name {
     }
 }
 
-/// Forgets it: the kernel it belongs to is gone.
-#[cfg(not(target_os = "none"))]
+/// Forgets it: the kernel it belongs to is gone, or this is a copy of the task whose it was.
 pub(crate) fn forget() {
     own_name::set(0);
 }

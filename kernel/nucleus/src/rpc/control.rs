@@ -82,12 +82,15 @@ fn mach_call<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, ca
         }
         mach::Call::memory_object_data_supply(call) => supply(request, pager, &call),
         mach::Call::memory_object_data_unavailable(call) => pages(call.offset, call.size)
-            .map(|pages| kernel.answered(pager, pages.first, pages.count, |wake| kernel.vm.unavailable(&pager.home, pages.first, pages.count, wake)))
+            .map(|pages| {
+                kernel.answered(pager, pages.first, pages.count, |wake| kernel.vm.unavailable(&pager.home, pages.first, pages.count, wake))
+            })
             .into(),
         mach::Call::memory_object_data_error(call) => pages(call.offset, call.size)
             .map(|pages| {
                 let code = if call.error == Code::SUCCESS { Code::MEMORY_ERROR } else { call.error };
-                kernel.answered(pager, pages.first, pages.count, |wake| kernel.vm.failed(&pager.home, pages.first, pages.count, code, wake));
+                kernel
+                    .answered(pager, pages.first, pages.count, |wake| kernel.vm.failed(&pager.home, pages.first, pages.count, code, wake));
             })
             .into(),
         mach::Call::memory_object_destroy(call) => {
@@ -109,11 +112,13 @@ fn supply<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, call:
     let mut present = None;
     let answer = request.until_with(|progress| {
         let mut outcome = vm::Outcome::Done;
-        kernel.answered(pager, pages.first, pages.count, |wake| match kernel.vm.supply(&pager.home, pages.first, &memory.copy, *progress, call.precious, wake) {
-            Ok(supplied) => present = supplied.present,
-            Err((at, reason)) => {
-                *progress = at;
-                outcome = reason;
+        kernel.answered(pager, pages.first, pages.count, |wake| {
+            match kernel.vm.supply(&pager.home, pages.first, &memory.copy, *progress, call.precious, wake) {
+                Ok(supplied) => present = supplied.present,
+                Err((at, reason)) => {
+                    *progress = at;
+                    outcome = reason;
+                }
             }
         });
         outcome
@@ -141,7 +146,11 @@ fn carried<M: Machine>(request: &Request<'_, M>, item: Memory) -> Option<crate::
     }
 }
 
-fn lock_request<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, call: &mach::memory_object_lock_request::Request) -> Answer<M> {
+fn lock_request<M: Machine>(
+    request: &mut Request<'_, M>,
+    pager: &Arc<Pager<M>>,
+    call: &mach::memory_object_lock_request::Request,
+) -> Answer<M> {
     let kernel = request.kernel;
     let range = match pages(call.offset, call.size) {
         Ok(range) => range,

@@ -120,10 +120,7 @@ fn status<M: Machine>(kernel: &Kernel<M>, object: &Object<M>, flavor: u32) -> Op
         }
         (Object::Net(ring), NET_ADDRESS) => {
             let mac = ring.mac();
-            Some(alloc::vec![
-                u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]),
-                u32::from_be_bytes([mac[4], mac[5], 0, 0])
-            ])
+            Some(alloc::vec![u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]), u32::from_be_bytes([mac[4], mac[5], 0, 0])])
         }
         (Object::Net(ring), NET_STATUS) => Some(alloc::vec![u32::from(ring.mtu())]),
         _ => None,

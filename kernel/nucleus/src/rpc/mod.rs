@@ -237,7 +237,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Replies to a request that was put off.
-    pub(crate) fn reply_later(&self, to: Right<M>, id: i32, code: Code, items: impl Fn(&mut abi::message::Writer<'_>) -> Result<(), Malformed>, capabilities: Vec<Option<Capability<M>>>) {
+    pub(crate) fn reply_later(
+        &self,
+        to: Right<M>,
+        id: i32,
+        code: Code,
+        items: impl Fn(&mut abi::message::Writer<'_>) -> Result<(), Malformed>,
+        capabilities: Vec<Option<Capability<M>>>,
+    ) {
         let mut effects = Effects::new();
         let built = Message::build(to, None, id, capabilities, &mut effects, |writer| {
             code.put(writer)?;

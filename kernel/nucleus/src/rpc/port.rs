@@ -69,4 +69,3 @@ fn with_effects<M: Machine>(request: &mut Request<'_, M>, task: &Arc<Task<M>>, c
         Call::mach_port_clear_protected_payload(call) => space.set_protected_payload(call.name.0, None).into(),
     }
 }
-

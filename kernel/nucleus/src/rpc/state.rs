@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use abi::Code;
-use abi::thread_state::{AARCH64_FLOAT_STATE, AARCH64_THREAD_STATE, CPSR_USER, FLOAT_STATE_COUNT, FloatState, THREAD_STATE_COUNT, ThreadState};
+use abi::thread_state::{
+    AARCH64_FLOAT_STATE, AARCH64_THREAD_STATE, CPSR_USER, FLOAT_STATE_COUNT, FloatState, THREAD_STATE_COUNT, ThreadState,
+};
 
 use crate::machine::Machine;
 use crate::thread::Body;

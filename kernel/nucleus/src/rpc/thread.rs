@@ -18,7 +18,8 @@ use crate::thread::{Delivery, Run, Thread};
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>) -> Answer<M> {
     let kernel = request.kernel;
-    if let Some(code) = Kernel::<M>::reply_code(request.message) {
+    let is_reply = request.message.remote.kind() == ipc::RightKind::SendOnce;
+    if let Some(code) = Kernel::<M>::reply_code(request.message).filter(|_| is_reply) {
         kernel.deliver(target, Delivery::Code(code));
         return Answer::Later;
     }
@@ -52,9 +53,7 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
             Ok(words) => request.reply(&mach::thread_get_state::Reply { state: Words(words) }, Vec::new()),
             Err(code) => Answer::Code(code),
         }),
-        mach::Call::thread_set_state(call) => {
-            with_body(request, target, |_, body| set_state(body, call.flavor, &call.state.0).into())
-        }
+        mach::Call::thread_set_state(call) => with_body(request, target, |_, body| set_state(body, call.flavor, &call.state.0).into()),
         mach::Call::thread_info(call) => info(request, target, call.flavor, call.count),
         mach::Call::thread_get_special_port(call) => match call.which {
             trap::THREAD_KERNEL_PORT => request.reply_right(PortReply, target.send_right()),
@@ -67,9 +66,7 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
         mach::Call::thread_set_special_port(call) => {
             let right = request.right(call.special_port);
             let (old, result) = match call.which {
-                trap::THREAD_EXCEPTION_PORT => {
-                    (core::mem::replace(&mut target.control.lock().exception_port, right), Code::SUCCESS)
-                }
+                trap::THREAD_EXCEPTION_PORT => (core::mem::replace(&mut target.control.lock().exception_port, right), Code::SUCCESS),
                 _ => (right, Code::INVALID_ARGUMENT),
             };
             let mut effects = Effects::new();
