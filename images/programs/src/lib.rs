@@ -7,6 +7,4 @@
 
 extern crate alloc;
 
-#[cfg(target_os = "none")]
-pub mod micro;
 pub mod pagebench;

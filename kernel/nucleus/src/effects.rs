@@ -48,7 +48,7 @@ impl<M: Machine> Kernel<M> {
             // An exception's reply right died unused.
             Object::Thread(thread) => {
                 if let Some(code) = Self::reply_code(&message) {
-                    self.deliver(thread, Delivery::Code(code));
+                    self.exception_answered(thread, code);
                 }
             }
             _ => (),

@@ -55,6 +55,12 @@ impl<M: Machine> Kernel<M> {
         let message = Message::from_kernel(to, Some(reply_port.make_send_once()), &request, rights, &mut effects);
         let is_built = message.is_ok();
         if let Ok(message) = message {
+            {
+                let mut control = thread.control.lock();
+                control.in_exception = true;
+                // What an earlier wait left behind is no reply.
+                control.delivery = None;
+            }
             self.send(message);
         }
         self.work_off(effects);
@@ -76,9 +82,12 @@ impl<M: Machine> Kernel<M> {
 
     /// The thread waits for the reply, or has it.
     pub(crate) fn exception_reply(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, reply_port: Port<M>) -> Step {
-        match self.take_delivery(thread) {
-            Some(Delivery::Code(Code::SUCCESS)) => Step::Continue,
-            Some(Delivery::Code(Code::ABORTED)) => Step::Continue,
+        let delivery = self.take_delivery(thread);
+        if matches!(delivery, Some(Delivery::Code(_))) {
+            thread.control.lock().in_exception = false;
+        }
+        match delivery {
+            Some(Delivery::Code(Code::SUCCESS | Code::ABORTED)) => Step::Continue,
             Some(Delivery::Code(code)) => {
                 self.print(format_args!("pvmach: {}: its exception handler said {code}\n", thread.task.label()));
                 self.task_terminate(&thread.task);
@@ -88,6 +97,14 @@ impl<M: Machine> Kernel<M> {
                 body.resume = Resume::Exception { reply_port };
                 if self.block(thread, Waiting::Reply) { Step::Leave } else { Step::Continue }
             }
+        }
+    }
+
+    /// The reply came. One that nobody waits for does nothing.
+    pub(crate) fn exception_answered(&self, thread: &Arc<Thread<M>>, code: Code) {
+        let is_awaited = core::mem::replace(&mut thread.control.lock().in_exception, false);
+        if is_awaited {
+            self.deliver(thread, Delivery::Code(code));
         }
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Control<M: Machine> {
     /// How often it has waited: a timeout is of one wait only.
     pub(crate) waits: u64,
     pub(crate) delivery: Option<Delivery<M>>,
+    /// It waits for the reply to an exception, or is about to.
+    pub(crate) in_exception: bool,
     pub(crate) must_end: bool,
     pub(crate) must_abort: bool,
     pub(crate) exception_port: Right<M>,
@@ -132,6 +134,7 @@ impl<M: Machine> Kernel<M> {
                 waiting: Waiting::Nothing,
                 waits: 0,
                 delivery: None,
+                in_exception: false,
                 must_end: false,
                 must_abort: false,
                 exception_port: Right::null(),

@@ -192,7 +192,11 @@ impl<P: Pmap> Vm<P> {
             return Outcome::Again;
         }
         match slot.with(|cell| look(cell, need.write)) {
-            Found::Enter { frame, writable } => self.deliver(&mut slot, frame, writable, want),
+            Found::Enter { frame, writable } => {
+                // Copies may lack a page that is only read now: its writer comes back to push it.
+                let writable = writable && (need.write || !slot.is_copied);
+                self.deliver(&mut slot, frame, writable, want)
+            }
             Found::Unsent { frame } => {
                 self.core.add_returning(-1);
                 self.deliver(&mut slot, frame, true, want)

@@ -5,6 +5,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Mutex;
 
 use abi::vm::{PAGE_SIZE, Protection};
@@ -78,6 +79,7 @@ const CHUNK: usize = 512;
 pub(crate) struct FrameTable<P> {
     pool: &'static Pool,
     chunks: Vec<Vec<Mutex<Record<P>>>>,
+    wired: AtomicUsize,
 }
 
 /// What the hand of the clock finds.
@@ -103,7 +105,7 @@ impl<P: Pmap> FrameTable<P> {
             chunks.push(chunk);
             left -= records;
         }
-        Ok(Self { pool, chunks })
+        Ok(Self { pool, chunks, wired: AtomicUsize::new(0) })
     }
 
     fn record(&self, frame: FrameNumber) -> &Mutex<Record<P>> {
@@ -127,47 +129,67 @@ impl<P: Pmap> FrameTable<P> {
         protection: Protection,
         wired: bool,
     ) -> Result<(), NoTables> {
+        self.change(frame, |record| {
+            record.age = 0;
+            let marked = address | u64::from(wired);
+            let known = record.mappings.find(pmap, address);
+            match known {
+                Some(mapping) => {
+                    mapping.address = marked;
+                    pmap.enter(address, frame, protection)
+                }
+                None => {
+                    record.mappings.reserve().map_err(|_| NoTables)?;
+                    pmap.enter(address, frame, protection)?;
+                    record.mappings.push(Mapping { pmap: Arc::clone(pmap), address: marked });
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Changes a frame's translations, and counts whether it is wired.
+    fn change<R>(&self, frame: FrameNumber, work: impl FnOnce(&mut Record<P>) -> R) -> R {
         let mut record = self.record(frame).lock();
-        let record = &mut *record;
-        record.age = 0;
-        let marked = address | u64::from(wired);
-        let known = record.mappings.find(pmap, address);
-        match known {
-            Some(mapping) => {
-                mapping.address = marked;
-                pmap.enter(address, frame, protection)
-            }
-            None => {
-                record.mappings.reserve().map_err(|_| NoTables)?;
-                pmap.enter(address, frame, protection)?;
-                record.mappings.push(Mapping { pmap: Arc::clone(pmap), address: marked });
-                Ok(())
-            }
-        }
+        let before = record.mappings.is_wired();
+        let result = work(&mut record);
+        match (before, record.mappings.is_wired()) {
+            (false, true) => self.wired.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.wired.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        result
+    }
+
+    /// How many frames are held by a wired translation.
+    pub(crate) fn wired_frames(&self) -> usize {
+        self.wired.load(Ordering::Relaxed)
     }
 
     /// A translation is gone from its pmap.
     pub(crate) fn forget(&self, frame: FrameNumber, pmap: &Arc<P>, address: u64) {
-        self.record(frame).lock().mappings.remove(pmap, address);
+        self.change(frame, |record| record.mappings.remove(pmap, address));
     }
 
     /// Removes all translations of a frame. The caller's lock on its page keeps new ones away; the record's lock is held until they are gone, so
     /// that none is removed that another CPU entered at the same address meanwhile.
     pub(crate) fn unmap(&self, frame: FrameNumber) {
-        let mut record = self.record(frame).lock();
-        record.mappings.each(|mapping| mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ()));
-        record.mappings = Mappings::None;
+        self.change(frame, |record| {
+            record.mappings.each(|mapping| mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ()));
+            record.mappings = Mappings::None;
+        });
     }
 
     /// Removes the translations of a frame that is left behind at `address`, but not the wired ones of those who stay.
     pub(crate) fn leave(&self, frame: FrameNumber, pmap: &Arc<P>, address: u64) {
-        let mut record = self.record(frame).lock();
-        record.mappings.retain(|mapping| {
-            let stays = mapping.is_wired() && !mapping.is_at(pmap, address);
-            if !stays {
-                mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ());
-            }
-            stays
+        self.change(frame, |record| {
+            record.mappings.retain(|mapping| {
+                let stays = mapping.is_wired() && !mapping.is_at(pmap, address);
+                if !stays {
+                    mapping.pmap.remove(mapping.page(), mapping.page() + PAGE_SIZE, &mut |_| ());
+                }
+                stays
+            });
         });
     }
 

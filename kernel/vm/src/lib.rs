@@ -5,7 +5,7 @@
 //! on its way. The engines decide and say what to do next ([`Outcome`], [`Action`]); `nucleus` does it. Nothing here knows what a
 //! port or a message is, waits, or touches hardware: frames come from `frames`, translations go through [`Pmap`].
 //!
-//! Locks, in the order they may be taken: map → object (a copy before its source) → leaf → shared page → frame record → pmap;
+//! Locks, in the order they may be taken: map → object (a copy before its source) → leaf (a copy's before its source's) → shared page → frame record → pmap;
 //! the swap space's is last. Each is held for bounded work.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -89,6 +89,14 @@ impl<P: Pmap> Vm<P> {
     /// What all objects share.
     pub const fn core(&self) -> &'static Core {
         self.core
+    }
+
+    /// A counter's value, those of frames included.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        match counter {
+            Counter::Wired => self.frames.wired_frames() as u64,
+            other => self.core.counter(other),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the VM system asks of a machine's translation tables.
 //!
-//! One `Pmap` is one address space in hardware. The VM system remembers which frame is mapped where (`frame.rs`), so a pmap only has
+//! One `Pmap` is one address space in hardware. The VM system remembers which frame is mapped where (`frame_table.rs`), so a pmap only has
 //! to walk its own tables. `kernel/pmap` has the logic for AArch64, `kernel/aarch64` implements this trait with it, and
 //! `crate::fake` implements it for tests, more strictly.
 

@@ -6,5 +6,6 @@ mod copies;
 mod model;
 mod pagers;
 mod paging;
+mod steps;
 mod threads;
 mod world;

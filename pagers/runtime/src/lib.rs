@@ -30,8 +30,6 @@ mod entry;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 #[cfg(target_os = "none")]
-pub mod fork;
-#[cfg(target_os = "none")]
 mod heap;
 #[cfg(not(target_os = "none"))]
 pub mod host;

@@ -60,7 +60,8 @@ mod own_name {
     }
 }
 
-/// Forgets it: the kernel it belongs to is gone, or this is a copy of the task whose it was.
+/// Forgets it: the kernel it belongs to is gone.
+#[cfg(not(target_os = "none"))]
 pub(crate) fn forget() {
     own_name::set(0);
 }

@@ -12,7 +12,7 @@ pub const SWEEPS: [&str; 5] = ["fill", "sequential", "random", "rewrite", "verif
 /// Every fourth block of so many pages is rewritten: some runs of pages become older in the middle, others as a whole.
 const BLOCK: u64 = 64;
 /// The random sweep goes over one page in so many.
-const RANDOM_SHARE: u64 = 2;
+const RANDOM_SHARE: u64 = 4;
 /// At most so many corrupt pages are described.
 const DESCRIBED: u64 = 8;
 /// Between two lines of progress.
@@ -232,7 +232,7 @@ mod tests {
         let (figures, lines) = run(&memory);
         assert_eq!((figures.verified_pages, figures.corrupt_pages()), (PAGES, 0));
         let pages: Vec<u64> = figures.sweeps.iter().map(|sweep| sweep.pages).collect();
-        assert_eq!(pages, [PAGES, PAGES, PAGES / 2, 64, PAGES]);
+        assert_eq!(pages, [PAGES, PAGES, PAGES / 4, 64, PAGES]);
         let words = (0..PAGES).flat_map(|page| Pattern::new(3).words(page, final_generation(page)));
         assert!(memory.words.iter().map(Cell::get).eq(words));
         for name in SWEEPS {

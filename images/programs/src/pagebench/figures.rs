@@ -1,141 +1,172 @@
-//! The figures of a run, as one line of JSON.
+//! The figures, and the line of JSON that the launcher reads: `@phase {…}`.
 
-use alloc::string::String;
-use core::fmt::{self, Write};
+use core::fmt;
 
 use abi::info::VmCounter;
 use abi::vm::PAGE_SIZE;
+use alloc::vec::Vec;
 
-use super::counters::Counters;
-use super::histogram::Histogram;
+use super::{Counters, Histogram, Over};
 
-/// What one sweep over pages came to.
+/// One sweep over the region, or over a part of it.
 #[derive(Clone, Debug)]
 pub struct Sweep {
     pub name: &'static str,
+    /// Pages that were touched.
     pub pages: u64,
     pub corrupt: u64,
     pub ns: u64,
+    /// What the kernel counted meanwhile.
+    pub counters: Counters,
+    /// From before the first access of a page to after it, in nanoseconds.
     pub touches: Histogram,
-    pub counted: Counters,
 }
 
 /// All of a run.
-#[derive(Debug)]
-pub struct Figures<'a> {
-    pub pager: &'a str,
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub over: Over,
     pub working_set: u64,
-    /// Pages that were read back, each word of them, in the last sweep over all.
-    pub verified: u64,
-    pub sweeps: &'a [Sweep],
+    /// Pages that the last sweep found as they must be.
+    pub verified_pages: u64,
+    pub sweeps: Vec<Sweep>,
 }
 
-/// Two decimals; nothing is divided by zero.
-struct Ratio(u64, u64);
-
-impl fmt::Display for Ratio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (u128::from(self.0) * 100).checked_div(u128::from(self.1)).unwrap_or(0);
-        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
-    }
+/// A ratio for people: nothing of nothing is nothing.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-const NS: u64 = 1_000_000_000;
-
-fn per_second(count: u64, ns: u64) -> Ratio {
-    Ratio((u128::from(count) * u128::from(NS) / 1000).try_into().unwrap_or(u64::MAX), ns / 1000)
-}
-
-fn mib_per_second(pages: u64, ns: u64) -> Ratio {
-    let bytes = u128::from(pages) * u128::from(PAGE_SIZE) * u128::from(NS) >> 20;
-    Ratio(bytes.try_into().unwrap_or(u64::MAX), ns)
-}
-
-impl Figures<'_> {
-    fn total(&self, counter: VmCounter) -> u64 {
-        self.sweeps.iter().map(|sweep| sweep.counted.get(counter)).sum()
-    }
-
-    /// Pages that weren't as they were written.
-    #[must_use]
-    pub fn corrupt(&self) -> u64 {
-        self.sweeps.iter().map(|sweep| sweep.corrupt).sum()
-    }
-
-    /// The line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string doesn't fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, out: &mut String) -> fmt::Result {
-        let ns = self.sweeps.iter().map(|sweep| sweep.ns).sum();
-        let pages = self.sweeps.iter().map(|sweep| sweep.pages).sum();
-        let (pages_in, pages_out) = (self.total(VmCounter::PagesSupplied), self.total(VmCounter::PagesReturned));
-        let copied = self.total(VmCounter::BytesCopiedIn) + self.total(VmCounter::BytesCopiedOut);
-        let mut touches = Histogram::default();
-        self.sweeps.iter().for_each(|sweep| touches.join(&sweep.touches));
-        write!(out, "{{\"pager\":\"{}\",\"working_set\":{}", self.pager, self.working_set)?;
-        write!(out, ",\"verified_pages\":{},\"corrupt_pages\":{}", self.verified, self.corrupt())?;
-        write!(out, ",\"pages_in\":{pages_in},\"pages_out\":{pages_out}")?;
-        // None is 0, and not 0.00: it is counted, not measured.
-        match copied {
-            0 => out.write_str(",\"bytes_copied_per_page\":0")?,
-            _ => write!(out, ",\"bytes_copied_per_page\":{}", Ratio(copied, pages_in + pages_out))?,
-        }
-        let requests = Ratio(self.total(VmCounter::PagesRequested), self.total(VmCounter::Requests));
-        write!(out, ",\"pages_per_request\":{requests},\"sequential_pages_per_request\":{}", self.sequential())?;
-        write!(out, ",\"mib_per_s\":{},\"faults_per_s\":{}", mib_per_second(pages, ns), per_second(self.total(VmCounter::Faults), ns))?;
-        out.write_str(",\"touch_us\":")?;
-        touch(out, &touches)?;
-        write!(out, ",\"seconds\":{},\"sweeps\":{{", Ratio(ns / 1000, NS / 1000))?;
-        for (index, sweep) in self.sweeps.iter().enumerate() {
-            out.write_str(if index == 0 { "" } else { "," })?;
-            sweep.write(out)?;
-        }
-        out.write_str("}}")
-    }
-
-    /// Pages a request in the sweeps that go from page to page.
-    fn sequential(&self) -> Ratio {
-        let sum =
-            |counter| self.sweeps.iter().filter(|sweep| sweep.name.starts_with("sequential")).map(|sweep| sweep.counted.get(counter)).sum();
-        Ratio(sum(VmCounter::PagesRequested), sum(VmCounter::Requests))
-    }
+fn microseconds(ns: u64) -> f64 {
+    ns as f64 / 1e3
 }
 
 impl Sweep {
-    fn write(&self, out: &mut String) -> fmt::Result {
-        write!(out, "\"{}\":{{\"pages\":{},\"seconds\":{}", self.name, self.pages, Ratio(self.ns / 1000, NS / 1000))?;
-        write!(out, ",\"mib_per_s\":{}", mib_per_second(self.pages, self.ns))?;
-        write!(out, ",\"faults\":{}", self.counted.get(VmCounter::Faults))?;
-        let (pages_in, pages_out) = (self.counted.get(VmCounter::PagesSupplied), self.counted.get(VmCounter::PagesReturned));
-        write!(out, ",\"pages_in\":{pages_in},\"pages_out\":{pages_out},\"touch_us\":")?;
-        touch(out, &self.touches)?;
-        out.write_char('}')
+    fn seconds(&self) -> f64 {
+        self.ns as f64 / 1e9
+    }
+
+    fn mib(&self) -> f64 {
+        (self.pages * PAGE_SIZE) as f64 / f64::from(1 << 20)
+    }
+
+    /// Pages that came in for each request.
+    #[must_use]
+    pub fn pages_per_request(&self) -> f64 {
+        ratio(self.counters.get(VmCounter::PagesSupplied) as f64, self.counters.get(VmCounter::Requests) as f64)
     }
 }
 
-/// Quantiles in microseconds, of nanoseconds.
-fn touch(out: &mut String, touches: &Histogram) -> fmt::Result {
-    let us = |ns| Ratio(ns, 1000);
-    let (p50, p99, max) = (us(touches.quantile(500)), us(touches.quantile(990)), us(touches.longest()));
-    write!(out, "{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}}")
+impl Figures {
+    fn sum(&self, counter: VmCounter) -> u64 {
+        self.sweeps.iter().map(|sweep| sweep.counters.get(counter)).sum()
+    }
+
+    /// Times that a page was not as it must be.
+    #[must_use]
+    pub fn corrupt_pages(&self) -> u64 {
+        self.sweeps.iter().map(|sweep| sweep.corrupt).sum()
+    }
+
+    /// Bytes that the kernel copied for each page that came in or went out.
+    #[must_use]
+    pub fn bytes_copied_per_page(&self) -> f64 {
+        let copied = self.sum(VmCounter::BytesCopiedIn) + self.sum(VmCounter::BytesCopiedOut);
+        ratio(copied as f64, (self.sum(VmCounter::PagesSupplied) + self.sum(VmCounter::PagesReturned)) as f64)
+    }
+
+    /// Pages for each request while pages were read in order.
+    #[must_use]
+    pub fn sequential_pages_per_request(&self) -> f64 {
+        self.sweeps.iter().find(|sweep| sweep.name == "sequential").map_or(0.0, Sweep::pages_per_request)
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds: f64 = self.sweeps.iter().map(Sweep::seconds).sum();
+        let mut touches = Histogram::default();
+        self.sweeps.iter().for_each(|sweep| touches.merge(&sweep.touches));
+        write!(f, "{{\"pager\":\"{}\",\"working_set\":{},", self.over.name(), self.working_set)?;
+        write!(f, "\"verified_pages\":{},\"corrupt_pages\":{},", self.verified_pages, self.corrupt_pages())?;
+        write!(f, "\"bytes_copied_per_page\":{:.3},", self.bytes_copied_per_page())?;
+        let requests = self.sum(VmCounter::Requests) as f64;
+        write!(f, "\"pages_per_request\":{:.2},", ratio(self.sum(VmCounter::PagesRequested) as f64, requests))?;
+        write!(f, "\"sequential_pages_per_request\":{:.2},", self.sequential_pages_per_request())?;
+        write!(f, "\"pages_in\":{},\"pages_out\":{},", self.sum(VmCounter::PagesSupplied), self.sum(VmCounter::PagesReturned))?;
+        write!(f, "\"mib_per_s\":{:.2},", ratio(self.sweeps.iter().map(Sweep::mib).sum(), seconds))?;
+        write!(f, "\"faults_per_s\":{:.0},", ratio(self.sum(VmCounter::Faults) as f64, seconds))?;
+        let (p50, p99, max) = (touches.quantile(500), touches.quantile(990), touches.max());
+        let [p50, p99, max] = [p50, p99, max].map(microseconds);
+        write!(f, "\"touch_us\":{{\"p50\":{p50:.2},\"p99\":{p99:.2},\"max\":{max:.2}}},\"seconds\":{seconds:.2},\"sweeps\":[")?;
+        for (index, sweep) in self.sweeps.iter().enumerate() {
+            write!(f, "{}{sweep}", if index == 0 { "" } else { "," })?;
+        }
+        write!(f, "]}}")
+    }
+}
+
+impl fmt::Display for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pages_in, pages_out) = (self.counters.get(VmCounter::PagesSupplied), self.counters.get(VmCounter::PagesReturned));
+        write!(f, "{{\"sweep\":\"{}\",\"seconds\":{:.2},", self.name, self.seconds())?;
+        write!(f, "\"mib_per_s\":{:.1},", ratio(self.mib(), self.seconds()))?;
+        write!(f, "\"in\":{pages_in},\"out\":{pages_out},")?;
+        write!(f, "\"p99_us\":{:.1}}}", microseconds(self.touches.quantile(990)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ratio, mib_per_second, per_second};
+    use super::{Figures, Sweep};
+    use crate::pagebench::{Counters, Histogram, Over, SWEEPS};
+    use abi::info::VmCounter;
+
+    fn sweep(name: &'static str, counters: Counters) -> Sweep {
+        let mut touches = Histogram::default();
+        touches.add(9_999_999_999);
+        Sweep { name, pages: 99_999_999, corrupt: 1, ns: 9_999_000_000_000, counters, touches }
+    }
+
+    fn figures(counters: Counters) -> Figures {
+        let sweeps = SWEEPS.iter().map(|name| sweep(name, counters)).collect();
+        Figures { over: Over::SwapObject, working_set: 1 << 40, verified_pages: 1 << 28, sweeps }
+    }
+
+    fn moved() -> Counters {
+        let all = [VmCounter::PagesSupplied, VmCounter::PagesReturned, VmCounter::PagesRequested];
+        all.into_iter()
+            .fold(Counters::default(), |counters, counter| counters.with(counter, 99_999_999))
+            .with(VmCounter::Requests, 1_000_000)
+    }
+
+    /// A line that the console printed in two pieces could have another task's between them.
+    #[test]
+    fn the_longest_line_is_printed_in_one_piece() {
+        let line = format!("@phase {}\n", figures(moved()));
+        assert!(line.len() < abi::trap::PRINT_MAX, "{} bytes: {line}", line.len());
+    }
 
     #[test]
-    fn ratios_are_rounded_down_and_never_fail() {
-        assert_eq!(Ratio(7, 2).to_string(), "3.50");
-        assert_eq!(Ratio(1, 3).to_string(), "0.33");
-        assert_eq!(Ratio(5, 0).to_string(), "0.00");
-        assert_eq!(mib_per_second(512, 1_000_000_000).to_string(), "2.00");
-        assert_eq!(per_second(3000, 500_000_000).to_string(), "6000.00");
+    fn the_line_says_what_was_counted() {
+        let line = figures(moved()).to_string();
+        for part in [
+            "{\"pager\":\"swap-object\",\"working_set\":1099511627776,\"verified_pages\":268435456,\"corrupt_pages\":5,",
+            "\"bytes_copied_per_page\":0.000,\"pages_per_request\":100.00,\"sequential_pages_per_request\":100.00,",
+            "\"pages_in\":499999995,",
+            "\"touch_us\":{\"p50\":9999999.999,",
+            "{\"sweep\":\"fill\",",
+        ] {
+            assert!(line.contains(&part.replace("9999999.999", "10000000.00")), "no {part} in {line}");
+        }
+    }
+
+    #[test]
+    fn copies_are_told_and_nothing_is_divided_by_nothing() {
+        let copied = moved().with(VmCounter::BytesCopiedOut, 4096 * 99_999_999);
+        assert!((figures(copied).bytes_copied_per_page() - 2048.0).abs() < 1e-6);
+        let still = figures(Counters::default());
+        assert!(still.to_string().contains("\"pages_per_request\":0.00"));
+        assert!(still.sequential_pages_per_request().abs() < 1e-9);
     }
 }

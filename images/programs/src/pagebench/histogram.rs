@@ -1,108 +1,102 @@
-//! How long things took: counted by size, sixteen classes for each doubling, so that any quantile is right to a sixteenth.
+//! Latencies by their logarithm: eight buckets for each doubling, so that a quantile is off by an eighth at most.
 
-const FINE_BITS: u32 = 4;
-const CLASSES: usize = (64 - FINE_BITS as usize + 1) << FINE_BITS;
+use alloc::vec;
+use alloc::vec::Vec;
 
-/// The counts.
+/// log2 of the buckets for each doubling.
+const FINE: u32 = 3;
+const BUCKETS: usize = ((64 - FINE as usize) << FINE) + (1 << FINE);
+
+/// A histogram of times.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    counts: [u32; CLASSES],
+    counts: Vec<u32>,
     total: u64,
-    longest: u64,
+    max: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: [0; CLASSES], total: 0, longest: 0 }
+        Self { counts: vec![0; BUCKETS], total: 0, max: 0 }
     }
 }
 
-const fn class(value: u64) -> usize {
-    if value < 1 << FINE_BITS {
+/// The bucket of a value. Values below 8 have one each.
+const fn bucket(value: u64) -> usize {
+    if value < 1 << FINE {
         return value as usize;
     }
-    let shift = u64::BITS - 1 - value.leading_zeros() - FINE_BITS;
-    ((shift as usize + 1) << FINE_BITS) + (value >> shift) as usize - (1 << FINE_BITS)
+    let shift = value.ilog2() - FINE;
+    ((shift as usize) << FINE) + (value >> shift) as usize
 }
 
-/// The least value of a class.
-const fn least(class: usize) -> u64 {
-    if class < 1 << FINE_BITS {
-        return class as u64;
-    }
-    let shift = (class >> FINE_BITS) - 1;
-    ((class as u64 & ((1 << FINE_BITS) - 1)) | 1 << FINE_BITS) << shift
+/// The largest value of a bucket.
+const fn top(bucket: usize) -> u64 {
+    let shift = (bucket >> FINE).saturating_sub(1) as u32;
+    let first = (bucket - ((shift as usize) << FINE)) as u64;
+    (first << shift) + ((1 << shift) - 1)
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts a value.
     pub fn add(&mut self, value: u64) {
-        self.counts[class(value)] = self.counts[class(value)].saturating_add(1);
+        self.counts[bucket(value)] += 1;
         self.total += 1;
-        self.longest = self.longest.max(value);
+        self.max = self.max.max(value);
     }
 
-    /// Adds what another counted.
-    pub fn join(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count = count.saturating_add(*more));
+    /// Counts all that another one counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to += from);
         self.total += other.total;
-        self.longest = self.longest.max(other.longest);
+        self.max = self.max.max(other.max);
     }
 
-    /// The value that so many thousandths are not above; 0 if nothing was counted.
+    /// The largest value.
+    #[must_use]
+    pub const fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The value that so many thousandths of the values don't pass; 0 if there are none.
     #[must_use]
     pub fn quantile(&self, thousandths: u64) -> u64 {
         let wanted = (self.total * thousandths).div_ceil(1000).max(1);
         let mut seen = 0;
-        for (class, count) in self.counts.iter().enumerate() {
+        let found = self.counts.iter().position(|count| {
             seen += u64::from(*count);
-            if seen >= wanted {
-                return least(class);
-            }
-        }
-        self.longest
-    }
-
-    /// The greatest.
-    #[must_use]
-    pub const fn longest(&self) -> u64 {
-        self.longest
+            seen >= wanted
+        });
+        found.map_or(0, |bucket| top(bucket).min(self.max))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use super::{BUCKETS, Histogram, bucket, top};
 
-    use super::{CLASSES, Histogram, class, least};
-
-    proptest! {
-        #[test]
-        fn a_class_holds_what_is_near(value: u64) {
-            let class = class(value);
-            prop_assert!(class < CLASSES);
-            prop_assert!(least(class) <= value && value - least(class) <= value / 16);
-        }
-
-        #[test]
-        fn quantiles_are_right_to_a_sixteenth(mut values in proptest::collection::vec(0..1_000_000_000_u64, 1..300), thousandths in 1..1000_u64) {
-            let mut histogram = Histogram::default();
-            values.iter().for_each(|value| histogram.add(*value));
-            values.sort_unstable();
-            let exact = values[(values.len() as u64 * thousandths).div_ceil(1000).max(1) as usize - 1];
-            let found = histogram.quantile(thousandths);
-            prop_assert!(found <= exact && exact - found <= exact / 16, "{} instead of {}", found, exact);
-            prop_assert_eq!(histogram.longest(), *values.last().unwrap());
+    #[test]
+    fn buckets_cover_all_values_in_order() {
+        assert_eq!((bucket(0), bucket(u64::MAX)), (0, BUCKETS - 1));
+        assert_eq!(top(BUCKETS - 1), u64::MAX);
+        for index in 0..BUCKETS - 1 {
+            assert_eq!((bucket(top(index)), bucket(top(index) + 1)), (index, index + 1));
         }
     }
 
     #[test]
-    fn nothing_counted_is_zero_and_joining_adds() {
-        let mut one = Histogram::default();
-        assert_eq!((one.quantile(500), one.longest()), (0, 0));
-        let mut other = Histogram::default();
-        other.add(9);
-        one.join(&other);
-        assert_eq!((one.quantile(990), one.longest()), (9, 9));
+    fn quantiles_are_close() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(500), 0);
+        (1..=1000).for_each(|value| histogram.add(value * 1000));
+        for (thousandths, exact) in [(500, 500_000), (990, 990_000)] {
+            let found = histogram.quantile(thousandths);
+            assert!(found >= exact && found <= exact + exact / 8, "{thousandths}: {found}");
+        }
+        assert_eq!(histogram.quantile(1000), 1_000_000);
+        let mut sum = Histogram::default();
+        sum.add(5_000_000);
+        sum.merge(&histogram);
+        assert_eq!((sum.max(), sum.quantile(1000)), (5_000_000, 5_000_000));
     }
 }

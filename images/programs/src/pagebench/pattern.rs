@@ -1,40 +1,51 @@
-//! What every word of a page must be: it depends on the seed, the page, how often the page was written, and the word's place.
+//! What each word of each page must be: it depends on the seed, the page, the generation and the word, so that a page that is another
+//! page's, an older one of its own, shifted, torn or zero is found out.
 
-/// Words of eight bytes in a page.
-pub const WORDS: u64 = 512;
-/// From one word to the next: odd, so that no two words of a page are alike.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Words of 8 bytes in a page.
+pub const WORDS: u64 = abi::vm::PAGE_SIZE / 8;
 
-/// The first word of a page.
-#[must_use]
-pub const fn first(seed: u64, page: u64, generation: u64) -> u64 {
-    let mut word = seed ^ page.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ generation.wrapping_mul(0xa076_1d64_78bd_642f);
-    word ^= word >> 32;
-    word = word.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    word ^= word >> 29;
-    word = word.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    word ^ word >> 32
+/// From one word to the next: odd, so that no two words of a page are the same.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The patterns of one seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern {
+    seed: u64,
 }
 
-/// The word after a word.
-#[must_use]
-pub const fn next(word: u64) -> u64 {
-    word.wrapping_add(STEP)
+impl Pattern {
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { seed: mix(seed ^ 0x7061_6765_6265_6E63) }
+    }
+
+    /// The words of a page in a generation.
+    pub fn words(self, page: u64, generation: u64) -> impl Iterator<Item = u64> {
+        let mut word = mix(mix(self.seed ^ page) ^ generation);
+        (0..WORDS).map(move |_| {
+            word = word.wrapping_add(STEP);
+            word
+        })
+    }
+}
+
+/// Spreads each bit over all: the finalizer of splitmix64, a bijection.
+pub(super) const fn mix(mut x: u64) -> u64 {
+    x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ x >> 31
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{Pattern, WORDS};
     use std::collections::BTreeSet;
 
-    use super::{WORDS, first, next};
-
     #[test]
-    fn pages_seeds_and_generations_differ_in_every_word() {
-        let page = |seed, page, generation| core::iter::successors(Some(first(seed, page, generation)), |word| Some(next(*word)));
-        let mut all = BTreeSet::new();
-        for (seed, number, generation) in (0..64).flat_map(|page| [(7, page, 1), (7, page, 2), (8, page, 1)]) {
-            all.extend(page(seed, number, generation).take(WORDS as usize));
-        }
-        assert_eq!(all.len(), 64 * 3 * WORDS as usize);
+    fn no_word_of_few_pages_comes_twice() {
+        let all = |seed| (0..16).flat_map(move |page| (1..4).flat_map(move |generation| Pattern::new(seed).words(page, generation)));
+        let seen: BTreeSet<u64> = (0..4).flat_map(all).collect();
+        assert_eq!(seen.len() as u64, 4 * 16 * 3 * WORDS);
+        assert!(!seen.contains(&0));
     }
 }

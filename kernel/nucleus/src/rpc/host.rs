@@ -48,7 +48,7 @@ fn other_call<M: Machine>(request: &mut Request<'_, M>, is_privileged: bool) -> 
     }
     match pvmach_control::Call::decode(bytes) {
         Some(Ok(pvmach_control::Call::host_vm_counters(_))) => {
-            let values = VmCounter::ALL.iter().map(|counter| kernel.vm.core().counter(*counter));
+            let values = VmCounter::ALL.iter().map(|counter| kernel.vm.counter(*counter));
             let counters = Words(values.flat_map(|value| [value as u32, (value >> 32) as u32]).collect());
             return request.reply(&pvmach_control::host_vm_counters::Reply { counters }, Vec::new());
         }

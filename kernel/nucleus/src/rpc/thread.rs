@@ -14,13 +14,13 @@ use crate::kernel::Kernel;
 use crate::kobject::Effects;
 use crate::machine::Machine;
 use crate::task::copy_of;
-use crate::thread::{Delivery, Run, Thread};
+use crate::thread::{Run, Thread};
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>) -> Answer<M> {
     let kernel = request.kernel;
     let is_reply = request.message.remote.kind() == ipc::RightKind::SendOnce;
     if let Some(code) = Kernel::<M>::reply_code(request.message).filter(|_| is_reply) {
-        kernel.deliver(target, Delivery::Code(code));
+        kernel.exception_answered(target, code);
         return Answer::Later;
     }
     let call = match mach::Call::decode(&request.message.bytes) {
@@ -79,7 +79,7 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
 }
 
 /// Works on the registers of a thread that doesn't run. One that runs elsewhere is stopped only if it was suspended: then it leaves its CPU at
-/// its next exception, which is asked for here.
+/// its next exception, which is asked for here. One that raised an exception is about to stop.
 fn with_body<M: Machine>(
     request: &mut Request<'_, M>,
     target: &Arc<Thread<M>>,
@@ -92,7 +92,7 @@ fn with_body<M: Machine>(
         return work(request, &mut body);
     }
     let control = target.control.lock();
-    let will_stop = control.suspend_count > 0 || control.must_end || !matches!(control.run, Run::Running(_));
+    let will_stop = control.suspend_count > 0 || control.must_end || control.in_exception || !matches!(control.run, Run::Running(_));
     request.kernel.notice(&control);
     drop(control);
     if will_stop || target.task.suspend_count.load(core::sync::atomic::Ordering::Acquire) > 0 {

@@ -50,6 +50,7 @@ fn a_page_that_a_shared_leaf_has_alone_is_not_writable_either() {
     world.write(0, 1, 2);
     world.empty(1);
     world.vm.fork(&world.maps[0], &world.maps[2]).unwrap();
+    world.vm.remove_translations(&world.maps[0], range(0, 1));
     assert_eq!((world.read(0, 0), world.read(2, 0)), (1, 1));
     world.check();
     world.write(0, 0, 3);
@@ -121,6 +122,22 @@ fn a_copy_of_a_pagers_object_is_a_snapshot() {
     assert_eq!((world.read_copy(&copy, 3), world.read(0, 3)), (original(3), original(3)));
     world.check_with(&[&copy, &again]);
     drop((copy, again));
+    world.end();
+}
+
+#[test]
+fn a_dirty_page_that_a_copy_lacks_is_entered_to_be_read_only() {
+    let mut world = World::new(1);
+    let object = world.add_pager(PagerPolicy::default());
+    world.map_object(0, 0, 1, object, 0);
+    world.write(0, 0, 5);
+    let copy = world.vm.copy_in(&world.maps[0], range(0, 1)).unwrap();
+    world.vm.remove_translations(&world.maps[0], range(0, 1));
+    assert_eq!(world.read(0, 0), 5);
+    world.check_with(&[&copy]);
+    world.write(0, 0, 6);
+    assert_eq!(world.read_copy(&copy, 0), 5);
+    drop(copy);
     world.end();
 }
 

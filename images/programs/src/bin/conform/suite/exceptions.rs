@@ -110,7 +110,7 @@ fn exception_of_nobody_ends_the_task() -> Outcome {
     let thread = sandbox.puppet.thread();
     thread.call(&thread_set_special_port::Request { which: THREAD_EXCEPTION_PORT, special_port: Port::NULL })?;
     let death = watch(sandbox.task.port())?;
-    sandbox.puppet.start(Op::Store, &[(0, 0x1238)])?;
+    sandbox.puppet.start(Op::Store, &[(0, 0x5000_1238)])?;
     wait_for_death(&death)
 }
 

@@ -1,13 +1,14 @@
 //! Tasks made of other tasks: what a child inherits, and who sees whose changes.
 
-use abi::vm::{Inherit, PAGE_SIZE};
 use alloc::vec::Vec;
+
+use abi::Code;
+use abi::vm::{Inherit, PAGE_SIZE};
 use runtime::Mapping;
 
 use super::harness::{Outcome, Random, expect, refused, same, tests};
 use super::puppet::{Sandbox, install};
 use super::space::Space;
-use abi::Code;
 
 tests! {
     fork_copies_both_ways,
@@ -159,15 +160,15 @@ fn fork_random_writes_agree_with_a_model() -> Outcome {
     let mut tasks = Vec::from([(root.space.fork()?, [0_u64; PAGES as usize])]);
     for step in 1..600_u64 {
         let which = random.below(tasks.len() as u64) as usize;
-        let page = random.below(PAGES);
+        let (page, count) = (random.below(PAGES), tasks.len());
         let (task, model) = &mut tasks[which];
         let space = Space::of(task);
         match random.below(10) {
-            0 if tasks.len() < 12 => {
+            0 if count < 12 => {
                 let forked = (space.fork()?, *model);
                 tasks.push(forked);
             }
-            1 if tasks.len() > 1 => tasks.remove(which).0.terminate()?,
+            1 if count > 1 => tasks.remove(which).0.terminate()?,
             2 => {
                 let (to, pages) = (random.below(PAGES), 1 + random.below(PAGES / 2));
                 let pages = pages.min(PAGES - page).min(PAGES - to);

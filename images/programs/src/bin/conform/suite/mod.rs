@@ -5,8 +5,11 @@ mod fork;
 mod harness;
 mod hostile;
 mod memory;
+mod messages;
+mod notices;
 mod puppet;
 mod space;
+mod threads;
 mod traps;
 
 use runtime::{Args, println};
@@ -28,6 +31,9 @@ const GROUPS: &[Group] = &[
     group("traps", traps::TESTS),
     group("memory", memory::TESTS),
     group("fork", fork::TESTS),
+    group("messages", messages::TESTS),
+    group("notices", notices::TESTS),
+    group("threads", threads::TESTS),
     group("exceptions", exceptions::TESTS),
     group("hostile", hostile::TESTS),
 ];

@@ -1,9 +1,7 @@
 //! The memory of a task by its port: what the vm_* calls do, for this task and for others alike.
 
 use abi::Code;
-use abi::call::mach::{
-    task_create, vm_allocate, vm_copy, vm_deallocate, vm_inherit, vm_map, vm_protect, vm_read, vm_region, vm_write,
-};
+use abi::call::mach::{task_create, vm_allocate, vm_copy, vm_deallocate, vm_inherit, vm_map, vm_protect, vm_read, vm_region, vm_write};
 use abi::message::{Memory, Port};
 use abi::vm::{Inherit, Protection};
 use runtime::task::Task;
