@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::{Mutex, Once};
 
 use abi::Code;
-use vm::Map;
+use vm::{Map, PageRange};
 
 use crate::kernel::Kernel;
 use crate::kobject::{Effects, Ipc, Object, Port, Right};
@@ -125,8 +125,8 @@ impl<M: Machine> Kernel<M> {
         exception_port.destroy(&mut effects);
         bootstrap_port.destroy(&mut effects);
         self.work_off(effects);
-        for range in self.vm.mapped_ranges(&task.map) {
-            self.vm.deallocate(&task.map, range);
+        if let Ok(everything) = PageRange::containing(0, abi::vm::USER_END) {
+            self.vm.deallocate(&task.map, everything);
         }
         self.pagers_step();
     }

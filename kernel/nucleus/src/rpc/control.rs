@@ -190,7 +190,7 @@ fn pvmach_call<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, 
             kernel.pagers.forget(pager.id, pages.first, pages.count);
             let transfers = kernel.with_wake(|wake| kernel.vm.begin_supply(&pager.home, pages.first, pages.count, wake));
             for transfer in transfers {
-                let record = call.record + (transfer.first - pages.first) * (PAGE_SIZE / 512);
+                let record = call.record.saturating_add((transfer.first - pages.first) * (PAGE_SIZE / 512));
                 kernel.transfer(&disk, Purpose::Supply, transfer, record, Arc::clone(pager));
             }
             kernel.kick(&disk);
@@ -199,8 +199,9 @@ fn pvmach_call<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, 
         Call::memory_object_return_to_device(call) => {
             let pages = pages(call.offset, call.length)?;
             let Some(Object::Disk(disk)) = request.object_of(call.device) else { return Err(Code::D_NO_SUCH_DEVICE) };
+            // Pages that were written to meanwhile are in no transfer: they are offered again, and their records are worth nothing until then.
             for transfer in kernel.vm.begin_return(&pager.home, pages.first, pages.count) {
-                let record = call.record + (transfer.first - pages.first) * (PAGE_SIZE / 512);
+                let record = call.record.saturating_add((transfer.first - pages.first) * (PAGE_SIZE / 512));
                 kernel.transfer(&disk, Purpose::Return, transfer, record, Arc::clone(pager));
             }
             kernel.kick(&disk);

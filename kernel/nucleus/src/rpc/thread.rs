@@ -14,7 +14,8 @@ use crate::kernel::Kernel;
 use crate::kobject::Effects;
 use crate::machine::Machine;
 use crate::task::copy_of;
-use crate::thread::{Run, Thread};
+use crate::mach_msg::{MessageStep, trap_return};
+use crate::thread::{Body, Delivery, Resume, Run, Thread};
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>) -> Answer<M> {
     let kernel = request.kernel;
@@ -83,12 +84,13 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
 fn with_body<M: Machine>(
     request: &mut Request<'_, M>,
     target: &Arc<Thread<M>>,
-    work: impl FnOnce(&mut Request<'_, M>, &mut crate::thread::Body<M>) -> Answer<M>,
+    work: impl FnOnce(&mut Request<'_, M>, &mut Body<M>) -> Answer<M>,
 ) -> Answer<M> {
     if Arc::ptr_eq(target, request.thread) {
         return Answer::Code(Code::INVALID_ARGUMENT);
     }
     if let Some(mut body) = target.body.try_lock() {
+        settle(target, &mut body);
         return work(request, &mut body);
     }
     let control = target.control.lock();
@@ -99,6 +101,19 @@ fn with_body<M: Machine>(
         Answer::Yield
     } else {
         Answer::Code(Code::FAILURE)
+    }
+}
+
+/// A receive that was aborted is over: its trap has its result, which the new registers may replace.
+fn settle<M: Machine>(target: &Arc<Thread<M>>, body: &mut Body<M>) {
+    if !matches!(body.resume, Resume::Message(MessageStep::Received)) {
+        return;
+    }
+    let mut control = target.control.lock();
+    if let Some(Delivery::Code(code)) = control.delivery {
+        control.delivery = None;
+        drop(control);
+        let _ = trap_return(body, code);
     }
 }
 

@@ -94,7 +94,7 @@ fn object(service: &SendRight, pages: u64) -> Result<SendRight, Code> {
 
 fn read(memory: &Mapping, pages: impl Iterator<Item = u64>) {
     pages.for_each(|page| {
-        memory.load_u64(page * PAGE_SIZE);
+        core::hint::black_box(memory.load_u64(page * PAGE_SIZE));
     });
 }
 

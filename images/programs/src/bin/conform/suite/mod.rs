@@ -7,6 +7,7 @@ mod hostile;
 mod memory;
 mod messages;
 mod notices;
+mod pagers;
 mod puppet;
 mod space;
 mod threads;
@@ -35,6 +36,7 @@ const GROUPS: &[Group] = &[
     group("notices", notices::TESTS),
     group("threads", threads::TESTS),
     group("exceptions", exceptions::TESTS),
+    group("pagers", pagers::TESTS),
     group("hostile", hostile::TESTS),
 ];
 

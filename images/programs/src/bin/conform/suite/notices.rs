@@ -77,6 +77,8 @@ fn dead_name_of_what_is_dead() -> Outcome {
         rpc::call(task::own(), &request).map(|reply| port::deallocate(reply.previous.name))
     };
     refused("a request that must be early", ask(0), Code::INVALID_ARGUMENT)?;
+    // The right to tell was in that request, and is gone with it.
+    same("the refused one's right", Receiver::new(128)?.receive(notified.name(), Some(LONG))?.id(), 71)?;
     ask(1)?;
     wait_for_death(&notified)
 }
@@ -173,7 +175,7 @@ fn references_and_names() -> Outcome {
     refused("a name that is taken", rename(0x777, own), Code::NAME_EXISTS)?;
     rename(0x777, name)?;
     let insert = |name, poly| rpc::call(own, &mach_port_insert_right::Request { name: PortName(name), poly }).map(drop);
-    refused("a right under a name that is taken", insert(own, Port::make_send(name)), Code::NAME_EXISTS)?;
+    refused("a right under a name that is taken", insert(own, Port::make_send_once(name)), Code::NAME_EXISTS)?;
     refused("a right under another name", insert(0x888, Port::make_send(name)), Code::RIGHT_EXISTS)?;
     insert(0x888, Port::make_send_once(name))?;
     same("the type", type_of(0x888)?, right::type_bit(right::SEND_ONCE))?;
