@@ -188,9 +188,7 @@ fn drain(world: &mut World) {
 
 fn cases() -> proptest::test_runner::Config {
     // Miri is there for the memory accesses, of which a few cases have all kinds.
-    let cases = if cfg!(miri) { 3 } else { 256 };
-    let rng_seed = proptest::test_runner::RngSeed::Fixed(0x7669_7274);
-    proptest::test_runner::Config { cases, rng_seed, failure_persistence: None, ..Default::default() }
+    proptest::test_runner::Config::with_cases(if cfg!(miri) { 3 } else { 256 })
 }
 
 proptest! {

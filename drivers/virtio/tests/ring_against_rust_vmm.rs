@@ -54,13 +54,8 @@ fn buffers(token: u64, readable: u64, writable: u64) -> Vec<Buffer> {
     head.chain((readable..readable + writable).map(|index| Buffer::Writable(at(index)))).collect()
 }
 
-fn cases() -> proptest::test_runner::Config {
-    let rng_seed = proptest::test_runner::RngSeed::Fixed(0x7275_7374);
-    proptest::test_runner::Config { cases: 64, rng_seed, failure_persistence: None, ..Default::default() }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 
     /// Rounds of a batch from the driver, which kicks once, and a device that sleeps unless kicked and completes in
     /// any order. Enough rounds for a small ring to wrap its indices many times over its size.

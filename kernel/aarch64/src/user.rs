@@ -6,6 +6,7 @@ use abi::thread_state::{CPSR_USER, FloatState, ThreadState};
 use core::arch::{asm, global_asm};
 use nucleus::machine::{Abort, Access, Exit};
 
+global_asm!(include_str!("memcpy.S"));
 global_asm!(include_str!("vectors.S"));
 global_asm!(include_str!("user_copy.S"));
 

@@ -4,7 +4,7 @@
 //! its own, so that a frame given to the wrong pool is found.
 
 use crate::carve::table_pages;
-use crate::frame::{FrameNumber, PAGE_SIZE};
+use crate::frame::{Frame, FrameNumber, PAGE_SIZE};
 use crate::linear::LinearMap;
 use crate::pool::Pool;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -56,6 +56,16 @@ fn unused_numbers(pages: usize) -> FrameNumber {
 }
 
 impl Pool {
+    /// Reads a frame's bytes by its number, whoever owns it: what a device or a fake CPU does.
+    pub fn peek(&self, frame: FrameNumber, offset: usize, bytes: &mut [u8]) {
+        self.read(&Frame::owned(frame), offset, bytes);
+    }
+
+    /// Writes a frame's bytes by its number, whoever owns it: what a device or a fake CPU does.
+    pub fn poke(&self, frame: FrameNumber, offset: usize, bytes: &[u8]) {
+        self.write(&Frame::owned(frame), offset, bytes);
+    }
+
     /// A pool of exactly `pages` frames in the host's memory, for one CPU. Frames lose their memory when the pool is dropped.
     pub fn for_tests(pages: usize) -> Pool {
         Self::for_smp_tests(pages, 1, || 0)

@@ -162,11 +162,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     #[cfg_attr(miri, ignore = "safe code, many frames; smp.rs takes the same paths")]
     fn random_use_loses_and_doubles_nothing(steps in proptest::collection::vec(step(), 1..60)) {

@@ -165,7 +165,7 @@ impl<H: Host> Effects<H> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "strict"))]
 impl<H: Host> Drop for Effects<H> {
     fn drop(&mut self) {
         assert!(self.is_empty() || std::thread::panicking(), "effects were dropped");

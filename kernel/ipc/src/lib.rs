@@ -26,7 +26,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "strict"))]
 extern crate std;
 
 mod attributes;

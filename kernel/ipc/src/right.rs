@@ -135,7 +135,7 @@ impl<H: Host> core::fmt::Debug for Right<H> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "strict"))]
 impl<H: Host> Drop for Right<H> {
     fn drop(&mut self) {
         assert!(self.port.is_none() || std::thread::panicking(), "a right was dropped");

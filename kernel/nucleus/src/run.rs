@@ -26,15 +26,16 @@ pub(crate) enum Step {
 struct Loaded<M: Machine> {
     task: Option<Arc<Task<M>>>,
     quantum_ends: u64,
+    /// What the timer is set to.
+    armed: Option<u64>,
 }
 
 impl<M: Machine> Kernel<M> {
     /// Runs this CPU, for ever.
     pub fn run(&self) -> ! {
         let cpu = self.machine.this_cpu();
-        let mut loaded = Loaded { task: None, quantum_ends: 0 };
+        let mut loaded = Loaded { task: None, quantum_ends: 0, armed: None };
         loop {
-            self.interrupts();
             match self.queues.pick(cpu) {
                 Some(thread) => self.run_thread(cpu, &thread, &mut loaded),
                 None => {
@@ -43,7 +44,7 @@ impl<M: Machine> Kernel<M> {
                         self.machine.use_pmap(None);
                         drop(task);
                     }
-                    if let Some(thread) = self.idle(cpu) {
+                    if let Some(thread) = self.idle(cpu, &mut loaded) {
                         self.run_thread(cpu, &thread, &mut loaded);
                     }
                 }
@@ -52,12 +53,13 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Waits for an interrupt, unless there is something to run after all.
-    fn idle(&self, cpu: usize) -> Option<Arc<Thread<M>>> {
+    fn idle(&self, cpu: usize, loaded: &mut Loaded<M>) -> Option<Arc<Thread<M>>> {
         self.page_out_if_needed();
-        self.set_timer(None);
+        self.set_timer(loaded, None);
         let thread = self.queues.go_idle(cpu);
         if thread.is_none() {
             self.machine.wait_for_interrupt();
+            self.interrupts(loaded);
         }
         thread
     }
@@ -79,19 +81,18 @@ impl<M: Machine> Kernel<M> {
         self.machine.save_float(&mut body.float);
         let ran = self.machine.now() - began;
         thread.task.cpu_time_ns.fetch_add(ran, core::sync::atomic::Ordering::Relaxed);
-        drop(body);
+        // As long as its body is ours, no other CPU runs it, whoever woke it since.
         let mut control = thread.control.lock();
-        match control.run {
-            Run::Dead => {
-                drop(control);
-                self.thread_buried(thread);
-            }
-            // It didn't come to wait: it was told to end, which it does when it runs next.
-            Run::Running(_) => {
-                control.run = Run::Ready;
-                self.enqueue(thread, control.priority);
-            }
-            _ => (),
+        // It didn't come to wait: it was told to end, which it does when it runs next.
+        if let Run::Running(_) = control.run {
+            control.run = Run::Ready;
+            self.enqueue(thread, control.priority);
+        }
+        let is_dead = control.run == Run::Dead;
+        drop(control);
+        drop(body);
+        if is_dead {
+            self.thread_buried(thread);
         }
     }
 
@@ -142,16 +143,15 @@ impl<M: Machine> Kernel<M> {
         if self.pool.is_low() {
             self.page_out_if_needed();
         }
-        if self.machine.now() >= loaded.quantum_ends {
-            loaded.quantum_ends = self.machine.now() + QUANTUM_NS;
-            if self.queues.should_yield(self.machine.this_cpu(), true) {
-                return self.yield_cpu(thread);
-            }
+        let cpu = self.machine.this_cpu();
+        let is_wanted = self.queues.should_yield(cpu, true);
+        if is_wanted && self.machine.now() >= loaded.quantum_ends {
+            return self.yield_cpu(thread);
         }
-        if let Some(idle) = self.queues.offer(self.machine.this_cpu()) {
+        if let Some(idle) = self.queues.offer(cpu) {
             self.machine.signal(idle);
         }
-        self.set_timer(Some(loaded.quantum_ends));
+        self.set_timer(loaded, is_wanted.then_some(loaded.quantum_ends));
         match self.machine.run_user(&mut body.registers) {
             Exit::Trap { immediate: 0 } => {
                 body.resume = Resume::Trap;
@@ -168,7 +168,7 @@ impl<M: Machine> Kernel<M> {
             }
             Exit::Exception { exception, code, subcode } => self.raise(thread, body, Raise { exception, code, subcode }),
             Exit::Interrupt => {
-                self.interrupts();
+                self.interrupts(loaded);
                 Step::Continue
             }
         }
@@ -189,10 +189,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Handles what is pending.
-    pub(crate) fn interrupts(&self) {
+    fn interrupts(&self, loaded: &mut Loaded<M>) {
         while let Some(interrupt) = self.machine.interrupt() {
             match interrupt {
-                Interrupt::Timer => self.run_timers(),
+                Interrupt::Timer => {
+                    loaded.armed = None;
+                    self.run_timeouts();
+                    self.run_pager_deadlines();
+                }
                 Interrupt::Signal => (),
                 Interrupt::Device(index) => match self.devices.get(index) {
                     Some(Found::Disk(disk)) => self.disk_interrupt(disk),
@@ -203,19 +207,15 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn run_timers(&self) {
-        self.run_timeouts();
-        self.run_pager_deadlines();
-        self.set_timer(None);
-    }
-
     /// The next time that something is due on this CPU: the end of a quantum, a timeout, a pager's deadline.
-    fn set_timer(&self, quantum: Option<u64>) {
-        let quantum = quantum.filter(|_| self.queues.should_yield(self.machine.this_cpu(), true));
+    fn set_timer(&self, loaded: &mut Loaded<M>, quantum: Option<u64>) {
         // Memory comes back without an event too (a task ends on another CPU): whoever waits for it is looked after.
         let memory = self.memory_waiters.load(core::sync::atomic::Ordering::Relaxed).then(|| self.machine.now() + MEMORY_CHECK_NS);
         let due = [quantum, self.timeouts.next_deadline(), self.pagers.next_deadline(), memory].into_iter().flatten().min();
-        self.machine.set_deadline(due);
+        if due != loaded.armed {
+            self.machine.set_deadline(due);
+            loaded.armed = due;
+        }
     }
 
     /// What was delivered to the running thread.

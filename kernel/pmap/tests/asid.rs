@@ -80,7 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
     fn no_space_finds_anothers_entries(steps in proptest::collection::vec(step(), 1..200), count in CPUS + 2..6) {
         let asids = Asids::new(count, CPUS);

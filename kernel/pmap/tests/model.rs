@@ -154,7 +154,7 @@ impl<'a> Space<'a> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn random_use_keeps_the_rules(
         steps in proptest::collection::vec(step(), 1..60),

@@ -4,6 +4,7 @@
 //! entered over another (break-before-make would be needed), a page that is writable and executable. `check.rs` compares it with the frame records.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Mutex;
 
@@ -21,9 +22,14 @@ pub struct Translation {
     pub accessed: bool,
 }
 
-/// The translations of one address space.
-#[derive(Default)]
+/// The translations of one address space. Clones are the same one: a fake CPU keeps one while it has it loaded.
+#[derive(Clone, Default)]
 pub struct FakePmap {
+    tables: Arc<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
     translations: Mutex<BTreeMap<u64, Translation>>,
     /// Enters that will fail for want of a table.
     failures: AtomicUsize,
@@ -39,7 +45,7 @@ impl FakePmap {
 
     /// What a CPU does at an access: gives the frame and remembers the use, or faults.
     pub fn access(&self, address: u64, access: Access) -> Option<FrameNumber> {
-        let mut translations = self.translations.lock();
+        let mut translations = self.tables.translations.lock();
         let translation = translations.get_mut(&(address & !(PAGE_SIZE - 1)))?;
         if !translation.protection.contains(access.needs()) {
             return None;
@@ -51,18 +57,18 @@ impl FakePmap {
     /// All translations.
     #[must_use]
     pub fn translations(&self) -> BTreeMap<u64, Translation> {
-        self.translations.lock().clone()
+        self.tables.translations.lock().clone()
     }
 
     /// The next `enters` find no memory for a table.
     pub fn fail(&self, enters: usize) {
-        self.failures.store(enters, Ordering::Relaxed);
+        self.tables.failures.store(enters, Ordering::Relaxed);
     }
 
     /// How often a frame was entered over another: each would cost a break-before-make.
     #[must_use]
     pub fn replaced(&self) -> usize {
-        self.replaced.load(Ordering::Relaxed)
+        self.tables.replaced.load(Ordering::Relaxed)
     }
 }
 
@@ -76,12 +82,12 @@ impl Pmap for FakePmap {
         assert_range(address, address + PAGE_SIZE);
         assert!(address >= USER_START, "the first page is never mapped");
         assert!(!protection.contains(Protection::WRITE.union(Protection::EXECUTE)), "writable and executable");
-        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        if self.tables.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             return Err(NoTables);
         }
-        let old = self.translations.lock().insert(address, Translation { frame, protection, accessed: true });
+        let old = self.tables.translations.lock().insert(address, Translation { frame, protection, accessed: true });
         if old.is_some_and(|old| old.frame != frame) {
-            self.replaced.fetch_add(1, Ordering::Relaxed);
+            self.tables.replaced.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -90,7 +96,7 @@ impl Pmap for FakePmap {
         assert_range(start, end);
         loop {
             let first = {
-                let mut translations = self.translations.lock();
+                let mut translations = self.tables.translations.lock();
                 let first = translations.range(start..end).next().map(|(address, translation)| (*address, translation.frame));
                 if let Some((address, _)) = first {
                     translations.remove(&address);
@@ -104,18 +110,18 @@ impl Pmap for FakePmap {
 
     fn restrict(&self, start: u64, end: u64, protection: Protection) {
         assert_range(start, end);
-        for translation in self.translations.lock().range_mut(start..end).map(|(_, translation)| translation) {
+        for translation in self.tables.translations.lock().range_mut(start..end).map(|(_, translation)| translation) {
             translation.protection = translation.protection.intersection(protection);
         }
     }
 
     fn take_accessed(&self, address: u64) -> bool {
         assert_range(address, address + PAGE_SIZE);
-        self.translations.lock().get_mut(&address).is_some_and(|translation| core::mem::take(&mut translation.accessed))
+        self.tables.translations.lock().get_mut(&address).is_some_and(|translation| core::mem::take(&mut translation.accessed))
     }
 
     fn set_accessed(&self, address: u64) -> bool {
-        let mut translations = self.translations.lock();
+        let mut translations = self.tables.translations.lock();
         let translation = translations.get_mut(&(address & !(PAGE_SIZE - 1)));
         translation.map(|translation| translation.accessed = true).is_some()
     }

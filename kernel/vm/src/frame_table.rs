@@ -213,6 +213,11 @@ impl<P: Pmap> FrameTable<P> {
         record.mappings.each(|mapping| mapping.pmap.restrict(mapping.page(), mapping.page() + PAGE_SIZE, readable));
     }
 
+    /// Whether a frame is mapped at this place.
+    pub(crate) fn is_entered(&self, frame: FrameNumber, pmap: &Arc<P>, address: u64) -> bool {
+        self.record(frame).lock().mappings.find(pmap, address).is_some()
+    }
+
     /// Whether a frame is mapped anywhere.
     pub(crate) fn is_mapped(&self, frame: FrameNumber) -> bool {
         !matches!(self.record(frame).lock().mappings, Mappings::None)

@@ -32,35 +32,26 @@ impl<P: Pmap> Vm<P> {
 
     /// The device has written the pages, or couldn't.
     pub fn end_return(&self, transfer: Transfer, result: Result<(), Code>, wake: Wake<'_>) {
-        let Transfer { home, first, frames } = transfer;
         if result.is_ok() {
-            self.core.count(Counter::PagesReturned, frames.len() as u64);
+            self.core.count(Counter::PagesReturned, transfer.frames.len() as u64);
         }
-        for (page, frame) in (first..).zip(frames) {
-            let mut frame = Some(frame);
-            let key = home.with(self.core, page, |cell| {
-                let key = cell.key;
-                let Page::Cleaning { frame: number } = *cell.page else { return key };
-                let Some(frame) = frame.take_if(|frame| frame.number() == number) else { return key };
-                // What a dead pager wrote is nowhere.
-                let dirty = result.is_err() || home.is_dead();
-                // Whoever read it meanwhile still wants it.
-                if dirty || self.frames.is_mapped(number) {
-                    // It may have become a shared page meanwhile.
-                    self.frames.adopt(&frame, cell.owner);
-                    *cell.page = Page::Resident { frame, dirty, kept: !dirty };
-                } else {
-                    *cell.page = Page::Paged;
-                    self.core.pool().free(frame);
-                }
-                key
-            });
-            if let Some(frame) = frame {
-                self.core.pool().free(frame);
+        self.end_transfer(transfer, wake, |home, _, cell, frame| {
+            if !matches!(*cell.page, Page::Cleaning { frame: number } if number == frame.number()) {
+                return Some(frame);
             }
-            self.answered(&home, page);
-            self.wake_both(&home, page, key, wake);
-        }
+            // What a dead pager wrote is nowhere.
+            let dirty = result.is_err() || home.is_dead();
+            // Whoever read it meanwhile still wants it.
+            if dirty || self.frames.is_mapped(frame.number()) {
+                // It may have become a shared page meanwhile.
+                self.frames.adopt(&frame, cell.owner);
+                *cell.page = Page::Resident { frame, dirty, kept: !dirty };
+                None
+            } else {
+                *cell.page = Page::Paged;
+                Some(frame)
+            }
+        });
     }
 
     /// The pager wants the pages of a return request as data. Those that were wired since stay.

@@ -169,13 +169,20 @@ impl<P: Pmap> Vm<P> {
         settled
     }
 
+    /// Whether a page was asked for. An answer for one that wasn't is counted, and does nothing.
+    fn is_awaited(&self, home: &Home, page: u64) -> bool {
+        let is_awaited = home.with(self.core, page, |cell| matches!(cell.page, Page::Requested { .. })).unwrap_or(false);
+        if !is_awaited {
+            self.core.count(Counter::Unasked, 1);
+            self.answered(home, page);
+        }
+        is_awaited
+    }
+
     /// memory_object_data_unavailable: the pages are zero.
     pub fn unavailable(&self, home: &Home, first: u64, pages: u64, wake: Wake<'_>) {
         for page in pages_of(home, first, pages) {
-            let is_wanted = home.with(self.core, page, |cell| matches!(cell.page, Page::Requested { .. })).unwrap_or(false);
-            if !is_wanted {
-                self.core.count(Counter::Unasked, 1);
-                self.answered(home, page);
+            if !self.is_awaited(home, page) {
                 continue;
             }
             let Some(frame) = self.core.pool().allocate(Purpose::Pager) else {
@@ -209,9 +216,7 @@ impl<P: Pmap> Vm<P> {
     pub fn begin_supply(&self, home: &Home, first: u64, pages: u64, wake: Wake<'_>) -> Vec<Transfer> {
         let mut transfers: Vec<Transfer> = Vec::new();
         for page in pages_of(home, first, pages) {
-            if !home.with(self.core, page, |cell| matches!(cell.page, Page::Requested { .. })).unwrap_or(false) {
-                self.core.count(Counter::Unasked, 1);
-                self.answered(home, page);
+            if !self.is_awaited(home, page) {
                 continue;
             }
             let Some(frame) = self.core.pool().allocate(Purpose::Pager) else {
@@ -236,23 +241,38 @@ impl<P: Pmap> Vm<P> {
 
     /// The device has read the pages, or couldn't.
     pub fn end_supply(&self, transfer: Transfer, result: Result<(), Code>, wake: Wake<'_>) {
+        self.end_transfer(transfer, wake, |home, page, cell, frame| {
+            let Page::Filling { frame: number, known } = *cell.page else { return Some(frame) };
+            if number != frame.number() {
+                return Some(frame);
+            }
+            match result {
+                Ok(()) => {
+                    self.core.count(Counter::PagesSupplied, 1);
+                    self.fill(home, page, cell, frame, false);
+                    None
+                }
+                Err(code) => {
+                    *cell.page = Page::Failed { code, known };
+                    Some(frame)
+                }
+            }
+        });
+    }
+
+    /// Hands each page of a transfer its frame back, and wakes who waits for it. What `settle` returns the page has no use for (any more).
+    pub(crate) fn end_transfer(
+        &self,
+        transfer: Transfer,
+        wake: Wake<'_>,
+        mut settle: impl FnMut(&Home, u64, Cell<'_>, Frame) -> Option<Frame>,
+    ) {
         let Transfer { home, first, frames } = transfer;
         for (page, frame) in (first..).zip(frames) {
             let mut frame = Some(frame);
             let key = home.with(self.core, page, |cell| {
                 let key = cell.key;
-                let Page::Filling { frame: number, known } = *cell.page else { return key };
-                let Some(frame) = frame.take_if(|frame| frame.number() == number) else { return key };
-                match result {
-                    Ok(()) => {
-                        self.core.count(Counter::PagesSupplied, 1);
-                        self.fill(&home, page, cell, frame, false);
-                    }
-                    Err(code) => {
-                        *cell.page = Page::Failed { code, known };
-                        self.core.pool().free(frame);
-                    }
-                }
+                frame = frame.take().and_then(|frame| settle(&home, page, cell, frame));
                 key
             });
             if let Some(frame) = frame {
@@ -264,7 +284,7 @@ impl<P: Pmap> Vm<P> {
     }
 
     /// Wakes who waits for a page: the page may have got another home since they began.
-    pub(crate) fn wake_both(&self, home: &Home, page: u64, key: Option<u64>, wake: Wake<'_>) {
+    fn wake_both(&self, home: &Home, page: u64, key: Option<u64>, wake: Wake<'_>) {
         let answer = home.key(page);
         wake(answer);
         if let Some(key) = key.filter(|key| *key != answer) {

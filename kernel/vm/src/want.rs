@@ -114,15 +114,16 @@ impl<P: Pmap> Vm<P> {
         self.frames.enter(frame, target.pmap, address, protection, target.wired)
     }
 
-    /// A run arrives as a whole: what follows the page and is mapped nowhere yet is entered with it.
+    /// A run arrives as a whole, and so is a copy read: what follows the page and isn't entered yet is entered with it.
     fn enter_around(&self, slot: &mut Slot<'_>, target: &Target<'_, P>) {
         let most = (AROUND.min(LEAF_PAGES - slot.at) as u64).min(target.following + 1) as usize;
         for next in 1..most {
             let is_copied = slot.is_copied;
+            let address = target.address + next as u64 * PAGE_SIZE;
             let neighbour = slot.leaf.with_locked(&mut slot.locked, slot.at + next, |cell| match cell.page {
-                Page::Resident { frame, dirty, .. } if !self.frames.is_mapped(frame.number()) => {
+                Page::Resident { frame, dirty, .. } if !self.frames.is_entered(frame.number(), target.pmap, address) => {
                     let writable = *dirty && cell.exclusive && !is_copied;
-                    Some(self.enter_one(frame.number(), target.address + next as u64 * PAGE_SIZE, writable, target))
+                    Some(self.enter_one(frame.number(), address, writable, target))
                 }
                 _ => None,
             });

@@ -22,6 +22,8 @@ use crate::stream::Streams;
 
 /// How long a job that found no memory waits.
 const NO_MEMORY_NS: u64 = 10_000_000;
+/// After so many rounds of packets the kernel's messages are looked at.
+const ROUNDS: usize = 4;
 
 /// What the network pager is told.
 #[derive(Clone, Debug)]
@@ -91,13 +93,20 @@ impl<S: Streams> Net<S> {
         self.core.now_ns = time::now_ns();
         self.core.jobs.wake(self.core.now_ns);
         self.streams.poll(self.core.now_ns);
-        for index in 0..self.connections.len() {
-            self.serve(index);
+        let mut changed = true;
+        for _ in 0..ROUNDS {
+            if !changed {
+                break;
+            }
+            for index in 0..self.connections.len() {
+                self.serve(index);
+            }
+            self.core.take_returns();
+            self.send();
+            // What comes while the answers go out would wait for the next news.
+            changed = self.streams.poll(self.core.now_ns);
         }
-        self.core.take_returns();
-        self.send();
-        self.streams.poll(self.core.now_ns);
-        self.due_ns = self.next_due_ns();
+        self.due_ns = if changed { Some(0) } else { self.next_due_ns() };
     }
 
     /// Sends jobs, and what was to be sent before, until there is no more or no room for more.

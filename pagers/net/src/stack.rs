@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{self, CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr};
@@ -58,7 +58,8 @@ impl<M: RingMemory> Stack<M> {
         if let Some(gateway) = addresses.gateway {
             let _ = interface.routes_mut().add_default_ipv4_route(gateway);
         }
-        let window = (shape.rx_slots as usize * 1460).min(RX_WINDOW);
+        // All streams together must not be sent more than the ring holds, acknowledgements included: what is dropped costs a second.
+        let window = (shape.rx_slots as usize * 1460 * 3 / 4 / streams.max(1)).min(RX_WINDOW);
         let mut sockets = SocketSet::new(Vec::new());
         let streams = (0..streams).map(|_| sockets.add(socket(window))).collect();
         let server = (IpAddress::Ipv4(addresses.server), addresses.port);
@@ -131,11 +132,12 @@ impl<M: RingMemory> Streams for Stack<M> {
         took.unwrap_or(false)
     }
 
-    fn poll(&mut self, now_ns: u64) {
-        self.interface.poll(instant(now_ns), &mut self.device, &mut self.sockets);
+    fn poll(&mut self, now_ns: u64) -> bool {
+        let result = self.interface.poll(instant(now_ns), &mut self.device, &mut self.sockets);
         if self.device.take_kick() {
             (self.kick)(self.device.ring().memory());
         }
+        result == PollResult::SocketStateChanged
     }
 
     fn next_poll_ns(&mut self, now_ns: u64) -> Option<u64> {

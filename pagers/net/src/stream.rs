@@ -29,8 +29,8 @@ pub trait Streams {
     /// Shows bytes that came; `take` says how many it used. False if there were none.
     fn receive(&mut self, index: usize, take: &mut dyn FnMut(&[u8]) -> usize) -> bool;
 
-    /// Moves what there is to move, both ways.
-    fn poll(&mut self, now_ns: u64);
+    /// Moves what there is to move, both ways. True if a stream may have changed: bytes came, room is there, it opened or closed.
+    fn poll(&mut self, now_ns: u64) -> bool;
 
     /// When `poll` is due again at the latest, if nothing comes.
     fn next_poll_ns(&mut self, now_ns: u64) -> Option<u64>;

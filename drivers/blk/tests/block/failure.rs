@@ -209,12 +209,7 @@ fn run(features: u64, seg_max: u32, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config {
-        cases: 64,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(0x626c_6b00),
-        failure_persistence: None,
-        ..Default::default()
-    })]
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 
     #[test]
     fn every_request_comes_back_once(

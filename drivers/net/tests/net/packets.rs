@@ -167,12 +167,7 @@ fn interrupts_come_when_asked_for() {
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config {
-        cases: 64,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(0x6e65_7400),
-        failure_persistence: None,
-        ..Default::default()
-    })]
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 
     /// Buffers of any sizes, frames of any sizes: what goes in comes out, buffers are handed back in full.
     #[test]

@@ -210,6 +210,19 @@ mod tests {
             Self { folder, products }
         }
 
+        /// The real emulator, where there is one, and a guest that says these words.
+        fn with_real_qemu(words: &str) -> Option<Self> {
+            let qemu = super::qemu::program();
+            if std::process::Command::new(&qemu).arg("--version").output().is_err() {
+                eprintln!("skipped: no {}", qemu.display());
+                return None;
+            }
+            let mut setting = Self::new("");
+            setting.products.qemu = qemu;
+            std::fs::write(&setting.products.kernel, tiny_kernel(words)).unwrap();
+            Some(setting)
+        }
+
         fn run(&self, manifest: &str, line: &str, chaos: &[&str], extra: &[String]) -> Result<Outcome> {
             let manifest = Manifest::parse(manifest).unwrap();
             let plan = Plan::new(&options(line), &manifest).unwrap();
@@ -280,14 +293,7 @@ mod tests {
     /// The real emulator takes every line that we can make, and a guest that powers off ends well.
     #[test]
     fn qemu_boots_every_kind_of_machine() {
-        let qemu = super::qemu::program();
-        if std::process::Command::new(&qemu).arg("--version").output().is_err() {
-            eprintln!("skipped: no {}", qemu.display());
-            return;
-        }
-        let mut setting = Setting::new("");
-        setting.products.qemu = qemu;
-        std::fs::write(&setting.products.kernel, tiny_kernel("hello\r\n@verdict ok\n")).unwrap();
+        let Some(setting) = Setting::with_real_qemu("hello\r\n@verdict ok\n") else { return };
         let both = "summary='s'\n[[disk]]\nname='a'\nsize='1M'\n[[disk]]\nname='b'\nsize='2M'\n\
             [[host]]\nexport='m'\nsize='1M'\n[[run]]\nprogram='bench'\n";
         for line in [
@@ -307,14 +313,7 @@ mod tests {
 
     #[test]
     fn qemu_takes_a_disk_that_fails() {
-        let qemu = super::qemu::program();
-        if std::process::Command::new(&qemu).arg("--version").output().is_err() {
-            eprintln!("skipped: no {}", qemu.display());
-            return;
-        }
-        let mut setting = Setting::new("");
-        setting.products.qemu = qemu;
-        std::fs::write(&setting.products.kernel, tiny_kernel("@verdict ok\n")).unwrap();
+        let Some(setting) = Setting::with_real_qemu("@verdict ok\n") else { return };
         let manifest = Manifest::parse("summary='s'\n[[disk]]\nname='a'\nsize='1M'\n[[run]]\nprogram='bench'\n").unwrap();
         let mut plan = Plan::new(&options("--accel tcg"), &manifest).unwrap();
         plan.disk_errors = Some("read@20".parse().unwrap());

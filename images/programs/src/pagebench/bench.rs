@@ -169,15 +169,18 @@ mod tests {
 
     const PAGES: u64 = 300;
 
-    /// Memory that goes wrong on the so-manieth load.
+    /// What goes wrong with the words.
+    type Wrong = fn(&[Cell<u64>]);
+
+    /// Memory that goes wrong at a certain load.
     struct Memory {
         words: Vec<Cell<u64>>,
         loads: Cell<u64>,
-        wrong: Option<(u64, fn(&[Cell<u64>]))>,
+        wrong: Option<(u64, Wrong)>,
     }
 
     impl Memory {
-        fn new(wrong: Option<(u64, fn(&[Cell<u64>]))>) -> Self {
+        fn new(wrong: Option<(u64, Wrong)>) -> Self {
             Self { words: vec![Cell::new(0); (PAGES * PAGE_SIZE / 8) as usize], loads: Cell::new(0), wrong }
         }
     }
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn pages_of_others_older_ones_and_zeroes_are_told_apart() {
-        let wrong = |act| run(&Memory::new(Some((1, act)))).1.into_iter().find(|line| line.contains("wrong")).unwrap();
+        let wrong = |act: Wrong| run(&Memory::new(Some((1, act)))).1.into_iter().find(|line| line.contains("wrong")).unwrap();
         let zero = wrong(|words| words[..512].iter().for_each(|word| word.set(0)));
         assert!(zero.contains("page 0: 512 of 512") && zero.contains("(zero)"), "{zero}");
         let other = wrong(|words| (0..512).for_each(|word| words[word].set(words[512 * 7 + word].get())));

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use abi::Code;
 use abi::call::memory_object::{memory_object_change_completed, memory_object_lock_completed, memory_object_supply_completed};
 use abi::call::{mach, pvmach_control};
-use abi::message::{Memory, Port};
+use abi::message::Port;
 use abi::policy::{DISCARDS, RETURN_REQUESTS};
 use abi::trace::Step as Life;
 use abi::vm::{CopyStrategy, PAGE_SIZE, RETURN_NONE};
@@ -103,11 +103,30 @@ fn mach_call<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, ca
 }
 
 fn supply<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, call: &mach::memory_object_data_supply::Request) -> Answer<M> {
-    let kernel = request.kernel;
-    let (pages, memory) = match (pages(call.offset, call.data.size), carried(request, call.data)) {
-        (Ok(pages), Some(memory)) if memory.is_whole_pages().is_ok() => (pages, memory),
-        _ => return Answer::Code(Code::INVALID_ARGUMENT),
+    let Ok(pages) = pages(call.offset, call.data.size) else { return Answer::Code(Code::INVALID_ARGUMENT) };
+    let index = call.data.address as usize;
+    // Out of the message for a while: pages move only if nobody else has them.
+    let Some(Capability::Memory { memory, size }) = request.message.capabilities.get_mut(index).and_then(Option::take) else {
+        return Answer::Code(Code::INVALID_ARGUMENT);
     };
+    let answer = match memory.is_whole_pages() {
+        Ok(()) => supply_pages(request, pager, call, &pages, &memory),
+        Err(_) => Answer::Code(Code::INVALID_ARGUMENT),
+    };
+    if let Some(slot) = request.message.capabilities.get_mut(index) {
+        *slot = Some(Capability::Memory { memory, size });
+    }
+    answer
+}
+
+fn supply_pages<M: Machine>(
+    request: &mut Request<'_, M>,
+    pager: &Arc<Pager<M>>,
+    call: &mach::memory_object_data_supply::Request,
+    pages: &Pages,
+    memory: &crate::out_of_line::OutOfLine,
+) -> Answer<M> {
+    let kernel = request.kernel;
     kernel.trace.step(kernel.machine, Life::Served, call.offset);
     let mut present = None;
     let answer = request.until_with(|progress| {
@@ -136,14 +155,6 @@ fn supply<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, call:
     };
     tell_with_control(request, pager, call.reply_to, &completed);
     Answer::Code(Code::SUCCESS)
-}
-
-/// The memory that a message carries, which stays there.
-fn carried<M: Machine>(request: &Request<'_, M>, item: Memory) -> Option<crate::out_of_line::OutOfLine> {
-    match request.message.capabilities.get(item.address as usize)?.as_ref()? {
-        Capability::Memory { memory, .. } => Some(memory.clone()),
-        _ => None,
-    }
 }
 
 fn lock_request<M: Machine>(

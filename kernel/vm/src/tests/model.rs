@@ -334,7 +334,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_task_reads_what_it_wrote(steps in prop::collection::vec(step(), 1..200)) {

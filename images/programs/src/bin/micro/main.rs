@@ -30,9 +30,13 @@ use runtime::Args;
 
 runtime::main!(run);
 
+/// Measures and prints a group of rows.
+#[cfg(target_os = "none")]
+type Measure = fn() -> Result<(), abi::Code>;
+
 #[cfg(target_os = "none")]
 fn run(args: Args) -> Result<(), alloc::string::String> {
-    let groups: [(&str, fn() -> Result<(), abi::Code>); 6] = [
+    let groups: [(&str, Measure); 6] = [
         ("traps", traps::run),
         ("messages", messages::run),
         ("memory", memory::run),

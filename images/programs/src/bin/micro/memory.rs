@@ -22,15 +22,15 @@ pub(crate) fn run() -> Result<(), Code> {
         stub.call(own, &vm_deallocate::Request { address, size: PAGE_SIZE })
     })?;
     let mut source = Pages::allocate(PAGES * PAGE_SIZE)?;
-    report("zero-fill-fault", span(|| write_all(&mut source)).0, PAGES);
+    report("zero-fill-fault", span(|| write_all(&mut source, 1)).0, PAGES);
     copies(&mut source)?;
     report("unmap", span(|| drop(source)).0, PAGES);
     Ok(())
 }
 
-/// A word of each page.
-fn write_all(pages: &mut Pages) {
-    pages.chunks_exact_mut(PAGE_SIZE as usize).for_each(|page| page[0] = page[0].wrapping_add(1));
+/// Stores into each page, without a look at it: that would be a fault of its own.
+fn write_all(pages: &mut Pages, value: u8) {
+    pages.chunks_exact_mut(PAGE_SIZE as usize).for_each(|page| page[0] = value);
 }
 
 fn copies(source: &mut Pages) -> Result<(), Code> {
@@ -39,11 +39,11 @@ fn copies(source: &mut Pages) -> Result<(), Code> {
     let (lazy, first) = span(copy);
     report("lazy-copy-16m", lazy, 1);
     let mut first = first?;
-    report("cow-fault", span(|| write_all(&mut first)).0, PAGES);
+    report("cow-fault", span(|| write_all(&mut first, 2)).0, PAGES);
     // Nobody else has the source's pages now; from the next copy on its own writes are what copies them.
     let _second = copy()?;
-    write_all(source);
+    write_all(source, 3);
     let _third = copy()?;
-    report("cow-fault-source", span(|| write_all(source)).0, PAGES);
+    report("cow-fault-source", span(|| write_all(source, 4)).0, PAGES);
     Ok(())
 }

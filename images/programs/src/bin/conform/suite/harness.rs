@@ -20,8 +20,9 @@ pub(crate) struct Test {
 
 /// A test with the name of its function.
 macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) const TESTS: &[$crate::suite::harness::Test] =
+    ($($name:ident),* $(,)?) => { $crate::suite::harness::tests!(TESTS: $($name),*); };
+    ($table:ident: $($name:ident),* $(,)?) => {
+        pub(crate) const $table: &[$crate::suite::harness::Test] =
             &[$($crate::suite::harness::Test { name: stringify!($name), run: $name }),*];
     };
 }

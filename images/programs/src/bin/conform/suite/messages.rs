@@ -276,7 +276,8 @@ fn message_too_large() -> Outcome {
     let port = port::allocate()?;
     let mut small = [0; 40];
     let receive = |buffer: &mut [u8], options| {
-        let words = MsgWords { option: option::RCV | option::RCV_TIMEOUT | options, rcv_name: port.name(), timeout: 100, ..MsgWords::default() };
+        let words =
+            MsgWords { option: option::RCV | option::RCV_TIMEOUT | options, rcv_name: port.name(), timeout: 100, ..MsgWords::default() };
         mach_msg(buffer, words)
     };
     rpc::send_to(port.send_port(), &note(1))?;

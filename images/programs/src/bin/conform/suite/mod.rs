@@ -2,16 +2,20 @@
 
 mod exceptions;
 mod fork;
+mod fuzz;
 mod harness;
 mod hostile;
 mod memory;
 mod messages;
 mod notices;
 mod pagers;
+mod paging;
 mod puppet;
 mod space;
+mod stress;
 mod threads;
 mod traps;
+mod trouble;
 
 use runtime::{Args, println};
 
@@ -28,6 +32,11 @@ const fn group(name: &'static str, tests: &'static [Test]) -> Group {
     Group { name, by_default: true, tests }
 }
 
+/// One that needs a machine made for it.
+const fn special(name: &'static str, tests: &'static [Test]) -> Group {
+    Group { name, by_default: false, tests }
+}
+
 const GROUPS: &[Group] = &[
     group("traps", traps::TESTS),
     group("memory", memory::TESTS),
@@ -38,6 +47,12 @@ const GROUPS: &[Group] = &[
     group("exceptions", exceptions::TESTS),
     group("pagers", pagers::TESTS),
     group("hostile", hostile::TESTS),
+    group("fuzz", fuzz::TESTS),
+    group("stress", stress::TESTS),
+    special("paging", paging::TESTS),
+    special("full-swap", trouble::FULL_SWAP),
+    special("bad-disk", trouble::BAD_DISK),
+    special("pager-death", trouble::PAGER_DEATH),
 ];
 
 /// The status is how many failed; a name of no test is a failure too.

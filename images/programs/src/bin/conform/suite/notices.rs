@@ -115,10 +115,13 @@ fn no_senders() -> Outcome {
     drop(message);
     // A right in a message is a sender too.
     let carrier = port::allocate()?;
-    rpc::send_to(carrier.send_port(), &abi::call::bootstrap::bootstrap_register::Request {
-        name: abi::item::Text(alloc::string::String::from("x")),
-        service: port.send_port(),
-    })?;
+    rpc::send_to(
+        carrier.send_port(),
+        &abi::call::bootstrap::bootstrap_register::Request {
+            name: abi::item::Text(alloc::string::String::from("x")),
+            service: port.send_port(),
+        },
+    )?;
     port::request_notification(port.name(), notification::NO_SENDERS, 2, notified.send_once_port())?;
     let early = receiver.receive(notified.name(), Some(Duration::ZERO)).map(drop);
     refused("while a right is in a message", early, Code::RCV_TIMED_OUT)?;

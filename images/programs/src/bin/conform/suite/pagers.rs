@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use abi::call::mach::{
-    memory_object_data_error, memory_object_data_supply, memory_object_data_unavailable, memory_object_destroy,
-    memory_object_lock_request, memory_object_ready,
+    memory_object_data_error, memory_object_data_supply, memory_object_data_unavailable, memory_object_destroy, memory_object_lock_request,
+    memory_object_ready,
 };
 use abi::call::memory_object::{
     memory_object_data_request, memory_object_data_return, memory_object_init, memory_object_lock_completed,
@@ -291,7 +291,7 @@ fn pager_tells_supply_completed() -> Outcome {
     same("the first supply", (done.offset, done.length, done.result), (0, 2 * PAGE_SIZE, Code::SUCCESS))?;
     manual.supply_with(1, 2, 1, reply_to)?;
     let done: memory_object_supply_completed::Request = manual.told()?;
-    same("one over a page that is there", (done.offset, done.result, done.error_offset), (PAGE_SIZE, Code::MEMORY_PRESENT, 0))
+    same("one over a page that is there", (done.offset, done.result, done.error_offset), (PAGE_SIZE, Code::MEMORY_PRESENT, PAGE_SIZE))
 }
 
 fn pager_cleans_and_flushes() -> Outcome {
