@@ -13,7 +13,7 @@ use bootstrap_task::manifest;
 use bootstrap_task::supervisor::Supervisor;
 use runtime::bootstrap::PrivilegedPorts;
 use runtime::ramdisk::Ramdisk;
-use runtime::{Args, SendRight, println};
+use runtime::{Args, SendRight, println, task};
 
 runtime::main!(run);
 
@@ -34,6 +34,8 @@ fn run(args: Args) -> Result<(), String> {
 }
 
 fn boot(ports: PrivilegedPorts) -> Result<(), String> {
+    // Whoever judges a pager's death must not have lost pages to it.
+    task::wire_all(&ports.host).map_err(|code| format!("bootstrap: cannot stay in memory: {code}"))?;
     let ramdisk = Ramdisk::open(&ports.device).map_err(|code| format!("bootstrap: no ramdisk: {code}"))?;
     let archive = Archive::new(&ramdisk)?;
     let items = manifest::parse(archive.manifest()?)?;

@@ -113,6 +113,9 @@ impl Connection {
                 self.state = State::Connecting;
                 self.heard_ns = core.now_ns;
                 streams.connect(index);
+                if streams.phase(index) == Phase::Closed {
+                    self.end(streams, index, core, "no way to the server");
+                }
             }
             (State::Down { .. }, _) => streams.abort(index),
             (State::Connecting, Phase::Open) => self.state = State::Attaching,

@@ -60,6 +60,8 @@ impl Bench {
 
     /// Serves all that is there now.
     pub(crate) fn turn(&mut self) {
+        // As the ring's news would.
+        self.harness.server.pager_mut().turn();
         self.harness.pump();
         self.harness.server.pager().check();
     }

@@ -2,8 +2,10 @@
 //! same each time. What is asked for is whatever it is; afterwards everybody else must be as before.
 
 use abi::call::mach::memory_object_ready;
-use abi::call::{device, gnumach, mach, mach_aarch64, mach_host, mach_port, memory_object, memory_object_default, notify, pvmach, pvmach_control};
 use abi::call::memory_object::memory_object_init;
+use abi::call::{
+    device, gnumach, mach, mach_aarch64, mach_host, mach_port, memory_object, memory_object_default, notify, pvmach, pvmach_control,
+};
 use abi::message::{Descriptor, HEADER_BYTES, Header, Malformed, Writer, kind};
 use abi::table::Spec;
 use abi::trap::{self, option};
@@ -296,7 +298,8 @@ fn fuzz_traps() -> Outcome {
     let page = sandbox.space.allocate(PAGE_SIZE)?;
     let own = sandbox.puppet.trap(trap::MACH_TASK_SELF, &[])?.unwrap_or(0);
     // Not those that end or stop the task, or wait as long as they are told.
-    let but = [trap::TASK_TERMINATE, trap::TASK_SUSPEND, trap::THREAD_SWITCH, trap::THREAD_SET_SELF_STATE, trap::VM_DEALLOCATE, trap::MACH_PRINT];
+    let but =
+        [trap::TASK_TERMINATE, trap::TASK_SUSPEND, trap::THREAD_SWITCH, trap::THREAD_SET_SELF_STATE, trap::VM_DEALLOCATE, trap::MACH_PRINT];
     for _ in 0..1500 {
         let number = -(random.below(135) as i32);
         let mut arguments: [u64; 7] = core::array::from_fn(|_| {

@@ -100,7 +100,13 @@ fn paging_copies() -> Outcome {
     press()?;
     for page in (0..pages).step_by(5) {
         let at = memory.address() + page * PAGE_SIZE;
-        let should = if page >= half { 0xc0de } else if page % 512 == 0 { word(1, page) } else { 0 };
+        let should = if page >= half {
+            0xc0de
+        } else if page % 512 == 0 {
+            word(1, page)
+        } else {
+            0
+        };
         same("the child's first word", child.puppet.load(at)?, Ok(should))?;
         if page % 512 != 0 {
             same("the child's word", child.puppet.load(at + 8 * (page % 512))?, Ok(word(1, page)))?;
