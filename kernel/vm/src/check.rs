@@ -17,8 +17,8 @@ use crate::leaf::{LEAF_PAGES, Leaf, SharedPage};
 use crate::map::{Map, MapInner};
 use crate::object::Object;
 use crate::page::Page;
-use crate::supply::Transfer;
 use crate::swap::check::Residents;
+use crate::transfer::Transfer;
 use crate::{Pmap, Vm};
 
 /// Whoever holds memory. Nobody else may.

@@ -39,6 +39,7 @@ mod supply;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod want;
 mod wire;
 
@@ -57,7 +58,8 @@ pub use object::{Object, ObjectRef, PagerId, PagerPolicy};
 pub use pageout::{Action, PAGE_OUT_STEP};
 pub use pmap::{NoTables, Pmap, Removed};
 pub use range::PageRange;
-pub use supply::{Supplied, Transfer, Wake};
+pub use supply::{Supplied, Wake};
+pub use transfer::Transfer;
 
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicUsize;
@@ -83,6 +85,7 @@ pub struct Vm<P: Pmap> {
 impl<P: Pmap> Vm<P> {
     /// A VM system for the frames of `core`'s pool.
     pub fn new(core: &'static Core) -> Result<Self, NoMemory> {
+        core.swap.lock().prepare()?;
         Ok(Self { core, frames: FrameTable::new(core.pool())?, hand: AtomicUsize::new(0) })
     }
 

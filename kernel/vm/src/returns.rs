@@ -11,7 +11,8 @@ use crate::core_state::Counter;
 use crate::home::Home;
 use crate::page::Page;
 use crate::pageout::Action;
-use crate::supply::{Transfer, Wake, add, pages_of};
+use crate::supply::{Wake, pages_of};
+use crate::transfer::{Transfer, add};
 use crate::{Pmap, Vm};
 
 impl<P: Pmap> Vm<P> {

@@ -18,6 +18,7 @@ use crate::leaf::{Cell, LEAF_PAGES};
 use crate::object::Object;
 use crate::page::Page;
 use crate::source::NotPushed;
+use crate::transfer::{Transfer, add};
 use crate::want::Want;
 use crate::{Pmap, Vm};
 
@@ -28,13 +29,6 @@ pub struct Supplied {
     pub pages: u64,
     /// The first page that was there already, if any.
     pub present: Option<u64>,
-}
-
-/// Frames on their way from or to a device; nobody else owns them meanwhile.
-pub struct Transfer {
-    pub home: Home,
-    pub first: u64,
-    pub frames: Vec<Frame>,
 }
 
 /// Pages of the largest object: offsets in bytes are 64 bits.
@@ -260,38 +254,6 @@ impl<P: Pmap> Vm<P> {
         });
     }
 
-    /// Hands each page of a transfer its frame back, and wakes who waits for it. What `settle` returns the page has no use for (any more).
-    pub(crate) fn end_transfer(
-        &self,
-        transfer: Transfer,
-        wake: Wake<'_>,
-        mut settle: impl FnMut(&Home, u64, Cell<'_>, Frame) -> Option<Frame>,
-    ) {
-        let Transfer { home, first, frames } = transfer;
-        for (page, frame) in (first..).zip(frames) {
-            let mut frame = Some(frame);
-            let key = home.with(self.core, page, |cell| {
-                let key = cell.key;
-                frame = frame.take().and_then(|frame| settle(&home, page, cell, frame));
-                key
-            });
-            if let Some(frame) = frame {
-                self.core.pool().free(frame);
-            }
-            self.answered(&home, page);
-            self.wake_both(&home, page, key, wake);
-        }
-    }
-
-    /// Wakes who waits for a page: the page may have got another home since they began.
-    fn wake_both(&self, home: &Home, page: u64, key: Option<u64>, wake: Wake<'_>) {
-        let answer = home.key(page);
-        wake(answer);
-        if let Some(key) = key.filter(|key| *key != answer) {
-            wake(key);
-        }
-    }
-
     /// The pager is gone: whoever waits is told, and nobody will ask it again. What is in RAM is adopted by the default pager; the rest is lost.
     pub fn pager_died(&self, object: &Arc<Object>, code: Code, wake: Wake<'_>) {
         object.set_dead(code);
@@ -335,32 +297,6 @@ impl<P: Pmap> Vm<P> {
         }
         Ok(())
     }
-}
-
-impl Transfer {
-    /// The page after its last.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.first + self.frames.len() as u64
-    }
-}
-
-/// Adds a frame to the last transfer, or begins another.
-pub(crate) fn add(transfers: &mut Vec<Transfer>, home: &Home, page: u64, frame: Frame) -> Result<(), Frame> {
-    if let Some(last) = transfers.last_mut().filter(|last| last.end() == page) {
-        if last.frames.try_reserve(1).is_err() {
-            return Err(frame);
-        }
-        last.frames.push(frame);
-        return Ok(());
-    }
-    let mut frames = Vec::new();
-    if frames.try_reserve(1).is_err() || transfers.try_reserve(1).is_err() {
-        return Err(frame);
-    }
-    frames.push(frame);
-    transfers.push(Transfer { home: home.clone(), first: page, frames });
-    Ok(())
 }
 
 /// The pages of a range that there can be records of: a pager may name any length it likes, and costs only its own pages.

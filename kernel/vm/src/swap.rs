@@ -5,13 +5,14 @@
 
 #[cfg(any(test, feature = "fake"))]
 pub(crate) mod check;
+mod extents;
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 
 use crate::NoMemory;
 use crate::leaf::{LEAF_PAGES, Leaf, SharedPage};
+use extents::{Chain, Extents};
 
 /// A page number in the swap object.
 pub(crate) type HomePage = u64;
@@ -36,13 +37,15 @@ struct Extent {
     /// A bit for each page that the pager has been asked about and owes an answer for. Until it came the extent is not used again: a late answer
     /// would be taken for one about the page that lives there next.
     owed: u64,
+    /// The next of the same chain.
+    next: u32,
 }
 
 /// The extents.
 pub(crate) struct SwapSpace {
-    extents: Vec<Extent>,
-    free: Vec<u32>,
-    dead: Vec<u32>,
+    extents: Extents,
+    free: Chain,
+    dead: Chain,
     /// The extent that shared pages are given homes in, and the next page of it.
     open: Option<(u32, usize)>,
 }
@@ -55,22 +58,23 @@ pub(crate) enum Resident {
 
 impl SwapSpace {
     pub(crate) const fn new() -> Self {
-        Self { extents: Vec::new(), free: Vec::new(), dead: Vec::new(), open: None }
+        Self { extents: Extents::new(), free: Chain::new(), dead: Chain::new(), open: None }
+    }
+
+    /// Makes room early.
+    pub(crate) fn prepare(&mut self) -> Result<(), NoMemory> {
+        self.extents.prepare()
     }
 
     fn claim(&mut self, owner: Owner, users: u32) -> Result<u32, NoMemory> {
-        if let Some(extent) = self.free.pop() {
-            self.extents[extent as usize] = Extent { owner, users, owed: 0 };
-            return Ok(extent);
+        let extent = Extent::used(owner, users);
+        match self.free.pop(&self.extents) {
+            Some(number) => {
+                self.extents[number] = extent;
+                Ok(number)
+            }
+            None => self.extents.push(extent),
         }
-        // Both lists can take every extent, so that giving one back never needs memory.
-        let all = self.extents.len() + 1;
-        let extent = u32::try_from(self.extents.len()).map_err(|_| NoMemory)?;
-        self.extents.try_reserve(1).map_err(|_| NoMemory)?;
-        self.free.try_reserve(all - self.free.len()).map_err(|_| NoMemory)?;
-        self.dead.try_reserve(all - self.dead.len()).map_err(|_| NoMemory)?;
-        self.extents.push(Extent { owner, users, owed: 0 });
-        Ok(extent)
     }
 
     /// An extent for a leaf.
@@ -84,7 +88,7 @@ impl SwapSpace {
             Some(open) => open,
             None => (self.claim(Owner::Pages(Box::new([const { Weak::new() }; LEAF_PAGES])), 1)?, 0),
         };
-        let record = &mut self.extents[extent as usize];
+        let record = &mut self.extents[extent];
         record.users += 1;
         if let Owner::Pages(pages) = &mut record.owner {
             pages[at] = page;
@@ -99,7 +103,7 @@ impl SwapSpace {
 
     /// A leaf's pages become shared ones: its extent is theirs now.
     pub(crate) fn share_out(&mut self, extent: u32, pages: Box<[Weak<SharedPage>; LEAF_PAGES]>, users: u32) {
-        let record = &mut self.extents[extent as usize];
+        let record = &mut self.extents[extent];
         record.owner = Owner::Pages(pages);
         record.users = users + 1;
         self.release(extent);
@@ -107,7 +111,7 @@ impl SwapSpace {
 
     /// One user less.
     pub(crate) fn release(&mut self, extent: u32) {
-        let record = &mut self.extents[extent as usize];
+        let record = &mut self.extents[extent];
         record.users -= 1;
         if record.users == 0 {
             record.owner = Owner::Dead;
@@ -117,25 +121,25 @@ impl SwapSpace {
 
     /// Nobody uses the extent: it is discarded when nothing is owed for it any more.
     fn bury(&mut self, extent: u32) {
-        if self.extents[extent as usize].owed == 0 {
-            self.dead.push(extent);
+        if self.extents[extent].owed == 0 {
+            self.dead.push(&mut self.extents, extent);
         }
     }
 
     /// The pager is asked about a page.
     pub(crate) fn asked(&mut self, home: HomePage) {
-        self.extents[(home / LEAF_PAGES as u64) as usize].owed |= 1 << (home % LEAF_PAGES as u64);
+        self.extents[(home / LEAF_PAGES as u64) as u32].owed |= 1 << (home % LEAF_PAGES as u64);
     }
 
     /// Whether the pager owes an answer about a page.
     pub(crate) fn owes(&self, home: HomePage) -> bool {
-        self.extents[(home / LEAF_PAGES as u64) as usize].owed >> (home % LEAF_PAGES as u64) & 1 != 0
+        self.extents[(home / LEAF_PAGES as u64) as u32].owed >> (home % LEAF_PAGES as u64) & 1 != 0
     }
 
     /// The pager answered. It may name any page whatever.
     pub(crate) fn answered(&mut self, home: HomePage) {
         let Ok(extent) = u32::try_from(home / LEAF_PAGES as u64) else { return };
-        let Some(record) = self.extents.get_mut(extent as usize) else { return };
+        let Some(record) = self.extents.get_mut(extent.into()) else { return };
         let bit = 1 << (home % LEAF_PAGES as u64);
         if record.owed & bit != 0 {
             record.owed &= !bit;
@@ -157,23 +161,23 @@ impl SwapSpace {
 
     /// An extent to discard.
     pub(crate) fn take_dead(&mut self) -> Option<u32> {
-        let extent = self.dead.pop()?;
-        self.extents[extent as usize].owner = Owner::Discarding;
+        let extent = self.dead.pop(&self.extents)?;
+        self.extents[extent].owner = Owner::Discarding;
         Some(extent)
     }
 
     /// The extent was discarded.
     pub(crate) fn reuse(&mut self, extent: u32) {
-        if let Some(record) = self.extents.get_mut(extent as usize).filter(|record| matches!(record.owner, Owner::Discarding)) {
+        if let Some(record) = self.extents.get_mut(extent.into()).filter(|record| matches!(record.owner, Owner::Discarding)) {
             record.owner = Owner::Free;
-            self.free.push(extent);
+            self.free.push(&mut self.extents, extent);
         }
     }
 
     /// Who lives at a home page. The caller drops it after the swap space's lock.
     pub(crate) fn resident(&self, home: HomePage) -> Option<Resident> {
         let at = (home % LEAF_PAGES as u64) as usize;
-        match &self.extents.get(usize::try_from(home / LEAF_PAGES as u64).ok()?)?.owner {
+        match &self.extents.get(home / LEAF_PAGES as u64)?.owner {
             Owner::Leaf(leaf) => Some(Resident::Leaf(leaf.upgrade()?, at)),
             Owner::Pages(pages) => Some(Resident::Page(pages[at].upgrade()?)),
             Owner::Free | Owner::Dead | Owner::Discarding => None,

@@ -62,7 +62,8 @@ fn run(args: Args) -> Result<(), String> {
     let notify = device_ring_notify::Request { notify: news.send_port() };
     device.port().call(&notify).map_err(|code| failed("the packet ring", &code))?;
     attach(&mut server).map_err(|why| failed("the server", &why))?;
-    drop(Vec::<u8>::with_capacity(HEAP));
+    // What is given back stays with the heap. Nobody must think it away for being unused.
+    drop(core::hint::black_box(Vec::<u8>::with_capacity(HEAP)));
     task::wire_all(&ports.host).map_err(|code| failed("wiring", &code))?;
     let addresses = config.addresses;
     println!("{}: {} on {}, {}:{}", args.program(), config.device, addresses.own, addresses.server, addresses.port);

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use abi::Code;
-use abi::vm::{PAGE_SIZE, Protection};
+use abi::vm::Protection;
 use nbd::TransmissionFlags;
 use pager::{Attributes, Control, Info, ObjectId, OnDeadline, Pager, Policy, Returned, Run};
 use runtime::{Pages, Received, println, time};
@@ -275,7 +275,6 @@ impl<S: Streams> Pager for Net<S> {
         let extents = self.core.extents.as_ref()?;
         println!("net: {:?}, {} of {} extents free", self.core.counters, extents.free(), extents.total());
         let bytes = |extents: u32| u64::from(extents) * crate::extents::EXTENT_BYTES;
-        debug_assert!(PAGE_SIZE < crate::extents::EXTENT_BYTES);
         Some(Info { total: bytes(extents.total()), free: bytes(extents.free()) })
     }
 

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(objects.create(two, 0, &mut extents), Err(Code::INVALID_ARGUMENT));
         assert_eq!(extents.free(), 2);
         objects.create(two, 2 * EXTENT_BYTES, &mut extents).unwrap();
-        let places = |object| (0..3 * EXTENT_PAGES).filter_map(move |page| Some((object, page))).collect::<Vec<_>>();
+        let places = |object| (0..3 * EXTENT_PAGES).map(move |page| (object, page)).collect::<Vec<_>>();
         let mut all: Vec<_> =
             [places(one), places(two)].concat().into_iter().filter_map(|(id, page)| objects.get(id)?.place(page)).collect();
         let count = all.len();

@@ -18,15 +18,15 @@ impl SwapSpace {
     /// Asserts it.
     pub(crate) fn check(&self, residents: &Residents) {
         let (mut leaves, mut pages) = (0, 0);
-        for (number, extent) in (0..).zip(&self.extents) {
+        for (number, extent) in (0..).zip(self.extents.iter()) {
             let open = u32::from(self.open.is_some_and(|(open, _)| open == number));
             let first = u64::from(number) * LEAF_PAGES as u64;
             match &extent.owner {
-                Owner::Free => assert!(extent.users == 0 && self.free.contains(&number), "a free extent {number} is not listed"),
+                Owner::Free => assert!(extent.users == 0 && self.free.contains(&self.extents, number), "a free extent {number} is not listed"),
                 Owner::Discarding => assert!(extent.users == 0 && extent.owed == 0, "extent {number} is discarded while it is used"),
                 Owner::Dead => {
                     assert_eq!(extent.users, 0);
-                    assert_eq!(extent.owed == 0, self.dead.contains(&number), "a dead extent {number} is listed when nothing is owed");
+                    assert_eq!(extent.owed == 0, self.dead.contains(&self.extents, number), "a dead extent {number} is listed when nothing is owed");
                 }
                 Owner::Leaf(leaf) => {
                     leaves += 1;
@@ -52,6 +52,6 @@ impl SwapSpace {
     /// Extents that hold something.
     pub(crate) fn in_use(&self) -> usize {
         self.extents.iter().filter(|extent| extent.users > 0).count()
-            - usize::from(self.open.is_some_and(|(e, _)| self.extents[e as usize].users == 1))
+            - usize::from(self.open.is_some_and(|(e, _)| self.extents[e].users == 1))
     }
 }

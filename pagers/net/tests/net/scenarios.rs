@@ -221,6 +221,43 @@ fn objects_that_are_gone_give_their_room_back() {
 }
 
 #[test]
+fn an_object_may_lie_anywhere() {
+    // Of five extents for objects the second is free, and the last.
+    let mut bench = Bench::attached(2, 6, 13);
+    let others = [1, 1, 2].map(|mib| bench.object(mib));
+    bench.harness.terminate(&others[1]);
+    assert!(bench.harness.kernel.tell_no_senders(others[1].port));
+    bench.turn();
+    bench.settle();
+    let object = bench.object(2);
+    for (other, version) in [(&others[0], 1), (&others[2], 2)] {
+        bench.give(other, run(0, 256), version);
+    }
+    bench.give(&object, run(200, 112), 3);
+    bench.settle();
+    let expected: Vec<_> = (250..270).map(|number| Some(page(number, 3))).collect();
+    assert!(bench.fetch(&object, run(250, 20)) == expected, "pages on both sides of an extent's end");
+    for (other, version) in [(&others[0], 1), (&others[2], 2)] {
+        let expected: Vec<_> = (0..256).map(|number| Some(page(number, version))).collect();
+        assert!(bench.fetch(other, run(0, 256)) == expected, "another object's pages");
+    }
+}
+
+#[test]
+fn a_superblock_isn_t_written_anew_while_another_connection_works() {
+    let mut bench = Bench::attached(2, 8, 14);
+    bench.pass_ms(100);
+    assert_eq!(bench.pipes.0.borrow().connects, 2);
+    bench.pipes.0.borrow().store.borrow_mut().bytes.fill(0);
+    bench.pipes.0.borrow_mut().cut_one(1);
+    bench.pass_ms(2000);
+    let is_claimed = |bench: &Bench| bench.pipes.0.borrow().store.borrow().bytes[..8] == *b"NETPAGER";
+    assert!(bench.pipes.0.borrow().connects > 2 && !is_claimed(&bench));
+    bench.pipes.0.borrow_mut().cut();
+    bench.until(|bench| is_claimed(bench));
+}
+
+#[test]
 fn requests_that_make_no_sense_are_errors() {
     let mut bench = Bench::attached(1, 8, 12);
     let object = bench.object(1);
