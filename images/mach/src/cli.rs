@@ -77,7 +77,7 @@ pub(crate) struct GuestOptions {
     pub(crate) memory: Option<u32>,
 
     /// The guest's CPUs [default: the manifest's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cpus: Option<u32>,
 
     /// The memory the program uses [default: four times the guest's RAM]

@@ -37,7 +37,7 @@ fn a_manifest_that_is_not_there_is_an_error_that_lists_those_that_are() {
 
 #[test]
 fn what_the_machine_cannot_be_is_refused_before_anything_is_built() {
-    let output = mach(&["run", "swap", "--gic", "2", "--cpus", "9"]);
+    let output = mach(&["run", "swap", "--cpus", "9"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("at most 8 CPUs"));
 }

@@ -2,7 +2,7 @@
 //!
 //! The line there reads `unsafe crates: frames, kernel, …`. Clippy sees to the proofs (`undocumented_unsafe_blocks`).
 
-use super::files::SourceFile;
+use super::files::{SourceFile, is_rust};
 use super::metadata::{Metadata, Package};
 use super::source;
 
@@ -29,7 +29,7 @@ fn named(architecture: &str) -> Option<Vec<String>> {
 
 fn in_safe_crate(package: &Package, files: &[SourceFile]) -> Vec<String> {
     let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
-    let own = files.iter().filter(|file| file.path.starts_with(folder));
+    let own = files.iter().filter(|file| is_rust(file) && file.path.starts_with(folder));
     let mut problems = Vec::new();
     for file in own {
         let code = source::code(&file.text);
@@ -78,6 +78,7 @@ mod tests {
             file("vm/src/lib.rs", "//! unsafe?\n#![forbid(unsafe_code)]\n"),
             file("vm/src/map.rs", "// x\nfn f() {\n  unsafe { g() }\n}\n\"unsafe\""),
             file("ipc/src/lib.rs", "//! #![forbid(unsafe_code)]\n"),
+            file("ipc/README.md", "No unsafe code.\n"),
         ];
         let problems = check(DOCUMENT, &metadata(&["frames", "kernel", "vm", "ipc"]), &files);
         assert_eq!(problems, ["vm/src/map.rs:3: unsafe in the crate vm", "ipc/src/lib.rs: no #![forbid(unsafe_code)]"]);

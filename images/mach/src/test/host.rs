@@ -10,6 +10,8 @@ use std::time::Instant;
 
 /// More of a failing run's words than this are not shown.
 const MOST_LINES: usize = 400;
+/// proptest looks at its environment; physical addresses are made into pointers on purpose.
+const MIRI_FLAGS: &str = "-Zmiri-disable-isolation -Zmiri-permissive-provenance";
 
 /// `cargo test`, all of it even if something fails.
 pub(crate) fn all(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
@@ -32,8 +34,9 @@ pub(crate) fn miri(workspace: &Workspace, tally: &mut Tally, wanted: impl Fn(&st
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&workspace.root).args(["+nightly", "miri", "test", "--quiet", "-p", package]);
         cargo.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
-        // proptest looks for its files; and Miri is a thousand times slower.
-        cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
+        cargo.env("MIRIFLAGS", MIRI_FLAGS);
+        // Miri is a thousand times slower.
+        cargo.env("PROPTEST_CASES", "4");
         cargo_test(name, cargo, tally)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Paging: pagebench over each pager, with 1, 2 and 4 CPUs, on both buses, in little memory.
+//! Paging: the conformance tests of paged memory, and pagebench over each pager, with 1, 2 and 4 CPUs, on both buses, in little memory.
 
 use super::guest::{Expect, GuestTest, moved_in_runs, ten_steps};
 
@@ -11,6 +11,9 @@ const fn quick(name: &'static str, line: &'static str) -> GuestTest {
 }
 
 pub(crate) const TESTS: &[GuestTest] = &[
+    test("conform-1-cpu", "paging-conform --accel tcg --cpus 1 --timeout 180"),
+    quick("conform-2-cpus", "paging-conform --accel tcg --cpus 2 --timeout 180"),
+    test("conform-4-cpus", "paging-conform --accel tcg --cpus 4 --timeout 180"),
     GuestTest { also: &[moved_in_runs], ..quick("swap-1-cpu", "swap --accel tcg --cpus 1 --memory 48 --working-set 128 --timeout 240") },
     quick("swap-2-cpus", "swap --accel tcg --cpus 2 --memory 48 --working-set 128 --timeout 240"),
     test("swap-4-cpus", "swap --accel tcg --cpus 4 --memory 48 --working-set 128 --timeout 240"),

@@ -14,9 +14,9 @@ use abi::{Code, Message};
 use core::time::Duration;
 use runtime::device::Device;
 use runtime::trap::{MsgWords, mach_msg};
-use runtime::{Pages, ReceiveRight, Receiver, SendRight, bootstrap, port};
+use runtime::{Pages, ReceiveRight, Receiver, SendRight, port};
 
-use super::harness::{LONG, Outcome, Random, expect, same, tests};
+use super::harness::{LONG, Outcome, Random, expect, privileged_ports, same, tests};
 use super::puppet::{Sandbox, end};
 use super::space::Space;
 
@@ -89,7 +89,7 @@ impl Fuzzer {
             random,
             random >> 32,
             random % 0x2000,
-            random % (64 * PAGE_SIZE) & !(PAGE_SIZE - 1),
+            (random % (64 * PAGE_SIZE)) & !(PAGE_SIZE - 1),
         ];
         self.random.of(&some)
     }
@@ -277,10 +277,7 @@ fn fuzz_requests_to_a_control_port() -> Outcome {
 }
 
 fn fuzz_requests_to_devices() -> Outcome {
-    let ports = match bootstrap::ports() {
-        Err(Code::NO_ACCESS) => return Ok(runtime::println!("fuzz_requests_to_devices: needs `privileged` in the manifest")),
-        ports => ports?,
-    };
+    let Some(ports) = privileged_ports("fuzz_requests_to_devices")? else { return Ok(()) };
     let mut fuzzer = Fuzzer::new(500)?;
     fuzzer.requests(ports.device.name(), 400, &[])?;
     fuzzer.expect_arrivals()?;

@@ -11,6 +11,8 @@ use core::time::Duration;
 
 use abi::Code;
 use abi::message::Malformed;
+use runtime::bootstrap::{self, PrivilegedPorts};
+use runtime::println;
 
 /// One behaviour.
 pub(crate) struct Test {
@@ -78,6 +80,17 @@ pub(crate) fn same<T: PartialEq + Debug>(what: &str, is: T, should: T) -> Outcom
 #[track_caller]
 pub(crate) fn refused<T>(what: &str, result: Result<T, Code>, should: Code) -> Outcome {
     same(what, Code::of(&result), should)
+}
+
+/// The privileged ports; none, and a word about it, if the manifest doesn't trust this task with them.
+pub(crate) fn privileged_ports(test: &str) -> Outcome<Option<PrivilegedPorts>> {
+    match bootstrap::ports() {
+        Err(Code::NO_ACCESS) => {
+            println!("{test}: skipped, it needs `privileged` in the manifest");
+            Ok(None)
+        }
+        ports => Ok(Some(ports?)),
+    }
 }
 
 /// Longer than anything takes that will happen; a test that waits so long has failed.

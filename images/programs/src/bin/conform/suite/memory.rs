@@ -7,9 +7,9 @@ use abi::call::mach_host::vm_wire;
 use abi::info::VmCounter;
 use abi::message::Port;
 use abi::vm::{PAGE_SIZE, Protection, USER_END};
-use runtime::{SendRight, bootstrap, rpc};
+use runtime::{SendRight, rpc};
 
-use super::harness::{Outcome, expect, refused, same, tests};
+use super::harness::{Outcome, expect, privileged_ports, refused, same, tests};
 use super::puppet::{Op, Raised, Sandbox};
 use super::space::Space;
 
@@ -241,10 +241,7 @@ fn wired(host: &SendRight) -> Result<u64, Code> {
 }
 
 fn wiring_counts_and_undoes() -> Outcome {
-    let ports = match bootstrap::ports() {
-        Err(Code::NO_ACCESS) => return Ok(runtime::println!("wiring_counts_and_undoes: needs `privileged` in the manifest")),
-        ports => ports?,
-    };
+    let Some(ports) = privileged_ports("wiring_counts_and_undoes")? else { return Ok(()) };
     let sandbox = Sandbox::new()?;
     let wire = |address, size, access: Protection| {
         let task = sandbox.task.port().copy();

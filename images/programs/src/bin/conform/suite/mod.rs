@@ -1,16 +1,19 @@
 //! The groups of tests, and which of them run.
 
+mod bad_pagers;
 mod exceptions;
 mod fork;
 mod fuzz;
 mod harness;
 mod hostile;
+mod manual;
 mod memory;
 mod messages;
 mod notices;
 mod pagers;
 mod paging;
 mod puppet;
+mod served;
 mod space;
 mod stress;
 mod threads;
@@ -46,6 +49,8 @@ const GROUPS: &[Group] = &[
     group("threads", threads::TESTS),
     group("exceptions", exceptions::TESTS),
     group("pagers", pagers::TESTS),
+    group("bad-pagers", bad_pagers::TESTS),
+    group("served", served::TESTS),
     group("hostile", hostile::TESTS),
     group("fuzz", fuzz::TESTS),
     group("stress", stress::TESTS),

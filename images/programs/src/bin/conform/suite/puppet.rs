@@ -144,7 +144,9 @@ impl Puppet {
         match self.reply.take() {
             Some(reply) => reply.send::<exception_raise::Request>(&Ok(exception_raise::Reply {}))?,
             None if self.began => return Err(Failure::new("the puppet is still at something")),
-            None => drop(self.thread.call(&thread_resume::Request {})?),
+            None => {
+                self.thread.call(&thread_resume::Request {})?;
+            }
         }
         self.began = true;
         Ok(())
