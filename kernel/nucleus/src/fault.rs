@@ -133,6 +133,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Waits for a key. False if it was woken since the ticket.
     pub(crate) fn park(&self, thread: &Arc<Thread<M>>, key: u64, ticket: sched::Ticket) -> bool {
+        #[cfg(test)]
+        crate::fake::race();
         let Ok(token) = self.waits.park(key, ticket, Arc::clone(thread)) else { return false };
         if self.block(thread, Waiting::Key(token)) {
             return true;

@@ -1,8 +1,9 @@
 //! The kernel's state, and how threads get to run.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use spin::{Mutex, Once};
+use spin::Mutex;
 
 use abi::Code;
 use frames::Pool;
@@ -48,6 +49,8 @@ pub struct Kernel<M: Machine> {
     pub(crate) hopeless_since: AtomicU64,
     /// A CPU ends unused objects and empty extents (`pager.rs`).
     pub(crate) chores: AtomicBool,
+    #[cfg(test)]
+    pub(crate) census: crate::fake::Census<M>,
 }
 
 /// A device as interrupts find it.
@@ -61,12 +64,21 @@ impl<M: Machine> Kernel<M> {
     ///
     /// # Panics
     /// If there is no memory even for this.
-    pub fn start(machine: &'static M, boot: Boot<M>) -> &'static Self {
-        static CORE: Once<Core> = Once::new();
-        let core = CORE.call_once(|| Core::new(boot.pool));
+    pub fn start(machine: &'static M, mut boot: Boot<M>) -> &'static Self {
+        let kernel = Self::assemble(machine, &mut boot);
+        if let Err(problem) = kernel.load_first_tasks(&boot.modules, boot.command_line) {
+            kernel.print(format_args!("pvmach: {problem}\n"));
+            machine.power(crate::machine::Power::Off);
+        }
+        kernel
+    }
+
+    /// A kernel with the machine's devices and ramdisk, and no task yet.
+    pub(crate) fn assemble(machine: &'static M, boot: &mut Boot<M>) -> &'static Self {
+        let core: &'static Core = Box::leak(Box::new(Core::new(boot.pool)));
         let port = |object| ipc::Port::new_kernel(object).unwrap_or_else(|code| panic!("no memory for the kernel's ports: {code}"));
         let (mut disks, mut rings, mut devices) = (alloc::vec::Vec::new(), alloc::vec::Vec::new(), alloc::vec::Vec::new());
-        for device in boot.devices {
+        for device in core::mem::take(&mut boot.devices) {
             match device {
                 Device::Block(device) => {
                     let disk = Arc::new(Disk::new(device));
@@ -80,7 +92,7 @@ impl<M: Machine> Kernel<M> {
                 }
             }
         }
-        let kernel = alloc::boxed::Box::leak(alloc::boxed::Box::new(Self {
+        Box::leak(Box::new(Self {
             machine,
             pool: boot.pool,
             vm: Vm::new(core).unwrap_or_else(|_| panic!("no memory for the frame table")),
@@ -96,19 +108,16 @@ impl<M: Machine> Kernel<M> {
             disks,
             rings,
             devices,
-            ramdisk: boot.ramdisk.map(Ramdisk::new),
+            ramdisk: boot.ramdisk.take().map(Ramdisk::new),
             trace: Trace::new(boot.command_line.split_ascii_whitespace().any(|word| word == "trace")),
             page_out: Mutex::new(()),
             memory_waiters: AtomicBool::new(false),
             page_out_rest: AtomicU64::new(0),
             hopeless_since: AtomicU64::new(u64::MAX),
             chores: AtomicBool::new(false),
-        }));
-        if let Err(problem) = kernel.load_first_tasks(&boot.modules, boot.command_line) {
-            kernel.print(format_args!("pvmach: {problem}\n"));
-            machine.power(crate::machine::Power::Off);
-        }
-        kernel
+            #[cfg(test)]
+            census: crate::fake::Census::default(),
+        }))
     }
 
     /// A line for people.

@@ -11,6 +11,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod boot;
 mod boot_script;
@@ -18,6 +20,8 @@ mod carrier;
 mod disk;
 mod effects;
 mod exception;
+#[cfg(test)]
+mod fake;
 mod fault;
 mod kernel;
 mod kobject;
@@ -32,6 +36,8 @@ mod ramdisk;
 mod rpc;
 mod run;
 mod task;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod trace;
 mod trap;

@@ -92,7 +92,11 @@ impl<M: Machine> Kernel<M> {
             },
             MessageStep::Receive => self.message_receive(thread, body, &arguments),
             MessageStep::Received => self.message_received(thread, body, &arguments),
-            MessageStep::Deliver(message) => self.message_deliver(thread, body, message),
+            MessageStep::Deliver(message) => {
+                // What it waited for is looked at again; nothing else may take this for its own.
+                let _ = self.take_delivery(thread);
+                self.message_deliver(thread, body, message)
+            }
             MessageStep::Write(bytes, code) => self.message_write(thread, body, &arguments, bytes, code),
         }
     }
@@ -268,9 +272,7 @@ impl<M: Machine> Kernel<M> {
     fn give_back(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, message: Message<M>, code: Code) -> Step {
         let mut effects = Effects::new();
         let task = &thread.task;
-        if code == Code::SEND_INTERRUPTED || code == Code::SEND_TIMED_OUT {
-            ipc::decline_retry(&message, &mut effects);
-        }
+        ipc::decline_retry(&message, &mut effects);
         let (bytes, bits) = ipc::pseudo_copyout(&task.space, message, &mut TaskCarrier { kernel: self, task }, &mut effects);
         self.work_off(effects);
         self.message_step(thread, body, MessageStep::Write(bytes, Code(code.0 | bits.0)))
@@ -303,10 +305,15 @@ impl<M: Machine> Kernel<M> {
     /// A thread ends in the middle of something.
     pub(crate) fn drop_resume(&self, body: &mut Body<M>) {
         match core::mem::replace(&mut body.resume, Resume::User) {
-            Resume::Message(MessageStep::Send(message) | MessageStep::SendAgain(message) | MessageStep::Deliver(message)) => {
-                self.destroy(message);
+            Resume::Message(MessageStep::SendAgain(message)) => {
+                // It may just have been let in: then it is the next one's turn.
+                let mut effects = Effects::new();
+                ipc::decline_retry(&message, &mut effects);
+                message.destroy(&mut effects);
+                self.work_off(effects);
             }
-            Resume::Rpc(suspended) => self.destroy(suspended.message),
+            Resume::Message(MessageStep::Send(message) | MessageStep::Deliver(message)) => self.destroy(message),
+            Resume::Rpc(suspended) => self.rpc_dropped(suspended),
             _ => (),
         }
     }

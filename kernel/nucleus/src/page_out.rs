@@ -82,8 +82,14 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn wake_memory_waiters_if_any(&self) {
-        if self.pool.available() > self.pool.reserves().user {
+        if self.pool.available() > self.pool.reserves().user || self.is_hopeless() {
             self.wake_memory_waiters();
         }
+    }
+
+    /// Whether whoever waits for memory has waited long enough, in vain.
+    fn is_hopeless(&self) -> bool {
+        let since = self.hopeless_since.load(Ordering::Relaxed);
+        since != NEVER && self.machine.now().saturating_sub(since) > PATIENCE_NS
     }
 }

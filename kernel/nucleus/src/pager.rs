@@ -59,13 +59,20 @@ const MAKE: u8 = kind::MOVE_SEND;
 
 impl<M: Machine> Pager<M> {
     /// A memory object of which the kernel holds a send right.
-    pub(crate) fn new(id: PagerId, home: Home, memory_object: Right<M>, port_name: u32) -> Result<Arc<Self>, Code> {
+    ///
+    /// # Errors
+    /// There is no memory; the right comes back.
+    pub(crate) fn new(id: PagerId, home: Home, memory_object: Right<M>, port_name: u32) -> Result<Arc<Self>, (Code, Right<M>)> {
         let port_id = memory_object.port().map_or(0, |port| port.id());
+        let name = match ipc::Port::new_kernel(Object::Name) {
+            Ok(name) => name,
+            Err(code) => return Err((code, memory_object)),
+        };
         let pager = Arc::new(Self {
             id,
             home,
             control: Once::new(),
-            name: ipc::Port::new_kernel(Object::Name)?,
+            name,
             port_name,
             port_id,
             memory_object: Mutex::new(Some(memory_object)),
@@ -79,9 +86,13 @@ impl<M: Machine> Pager<M> {
             }),
             is_dead: AtomicBool::new(false),
         });
-        let control = ipc::Port::new_kernel(Object::Control(Arc::clone(&pager)))?;
-        pager.control.call_once(|| control);
-        Ok(pager)
+        match ipc::Port::new_kernel(Object::Control(Arc::clone(&pager))) {
+            Ok(control) => {
+                pager.control.call_once(|| control);
+                Ok(pager)
+            }
+            Err(code) => Err((code, pager.memory_object.lock().take().unwrap_or(Right::null()))),
+        }
     }
 
     /// A send right to its control port.
@@ -145,6 +156,13 @@ impl<M: Machine> Kernel<M> {
         } else if let Ok(message) = Message::from_kernel(to, None, items, capabilities, &mut effects) {
             self.send(message);
         }
+        self.work_off_if_any(effects);
+    }
+
+    /// Ends rights that nobody needs any more.
+    pub(crate) fn end_rights(&self, rights: impl IntoIterator<Item = Right<M>>) {
+        let mut effects = Effects::new();
+        rights.into_iter().for_each(|right| right.destroy(&mut effects));
         self.work_off_if_any(effects);
     }
 
@@ -319,7 +337,8 @@ impl<M: Machine> Kernel<M> {
                         self.vm.failed(&Home::Swap, first, pages, code, wake);
                     }
                 });
-                *self.default_manager.lock() = None;
+                let manager = self.default_manager.lock().take();
+                self.end_rights(manager);
             }
         }
         self.close_pager(pager);

@@ -52,10 +52,10 @@ impl<M: Machine> PagerTable<M> {
         PagerId(inner.last_id)
     }
 
-    /// Adds one, unless its port has one already: then that.
+    /// Adds one, unless its port or its number has one already: then that.
     fn add(&self, pager: Arc<Pager<M>>) -> Result<(), Arc<Pager<M>>> {
         let mut inner = self.inner.lock();
-        if let Some(known) = inner.by_port.get(&pager.port_id).and_then(|id| inner.by_id.get(id)) {
+        if let Some(known) = inner.by_id.get(inner.by_port.get(&pager.port_id).unwrap_or(&pager.id.0)) {
             return Err(Arc::clone(known));
         }
         inner.by_port.insert(pager.port_id, pager.id.0);
@@ -90,8 +90,10 @@ impl<M: Machine> PagerTable<M> {
         if deadline == NEVER && request.pager.id != PagerId::DEFAULT {
             return true;
         }
+        let mut inner = self.inner.lock();
+        inner.requests.insert((request.pager.id.0, request.first), (request, deadline));
+        // Under the lock, as `late` does: it must not put back what it found before.
         self.next.fetch_min(deadline, Ordering::Relaxed);
-        self.inner.lock().requests.insert((request.pager.id.0, request.first), (request, deadline));
         true
     }
 
@@ -129,6 +131,13 @@ impl<M: Machine> PagerTable<M> {
         inner.requests.range((pager.0, 0)..=(pager.0, u64::MAX)).map(|(key, (request, _))| (key.1, request.pages)).collect()
     }
 
+    /// All memory objects.
+    #[cfg(test)]
+    pub(crate) fn objects(&self) -> Vec<Arc<Object>> {
+        let homes = self.inner.lock().by_id.values().map(|pager| pager.home.clone()).collect::<Vec<_>>();
+        homes.into_iter().filter_map(|home| if let Home::Object(object) = home { Some(object) } else { None }).collect()
+    }
+
     /// When the next request is late.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         Some(self.next.load(Ordering::Relaxed)).filter(|next| *next != NEVER)
@@ -156,10 +165,7 @@ impl<M: Machine> Kernel<M> {
             }
             // Another CPU was quicker: its object is the one.
             Err(known) => {
-                let right = pager.close(&mut effects);
-                right.into_iter().for_each(|right| right.destroy(&mut effects));
-                let _ = self.space.deallocate(pager.port_name, &mut effects);
-                self.work_off(effects);
+                self.unwatch(&pager);
                 match &known.home {
                     Home::Object(object) => Ok(Object::used(object)),
                     Home::Swap => Err(Code::INVALID_ARGUMENT),
@@ -168,20 +174,51 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    /// A memory object that isn't needed after all.
+    fn unwatch(&self, pager: &Arc<Pager<M>>) {
+        let mut effects = Effects::new();
+        pager.close(&mut effects).into_iter().for_each(|right| right.destroy(&mut effects));
+        let _ = self.space.deallocate(pager.port_name, &mut effects);
+        self.work_off(effects);
+    }
+
     /// A memory object of whose death the kernel hears.
     fn watched_pager(&self, id: PagerId, home: Home, right: Right<M>) -> Result<Arc<Pager<M>>, Code> {
+        const DEAD_NAME: i32 = <abi::call::notify::mach_notify_dead_name::Request as abi::Message>::ID;
         let mut effects = Effects::new();
         let kept = right.copy_send();
-        let name = self.space.insert(right, &mut effects);
-        let result = name.and_then(|name| {
-            let pager = Pager::new(id, home, kept, name)?;
-            const DEAD_NAME: i32 = <abi::call::notify::mach_notify_dead_name::Request as abi::Message>::ID;
-            let previous = self.space.request_notification(name, DEAD_NAME, 1, Some(pager.control_once()), &mut effects)?;
-            if let Some(previous) = previous {
-                previous.destroy(&mut effects);
+        let name = match self.space.insert(right, &mut effects) {
+            Ok(name) if kept.port().is_some() => name,
+            Ok(_) => {
+                self.work_off(effects);
+                return Err(Code::INVALID_ARGUMENT);
             }
-            Ok(pager)
-        });
+            Err(code) => {
+                kept.destroy(&mut effects);
+                self.work_off(effects);
+                return Err(code);
+            }
+        };
+        let pager = match Pager::new(id, home, kept, name) {
+            Ok(pager) => pager,
+            Err((code, kept)) => {
+                kept.destroy(&mut effects);
+                let _ = self.space.deallocate(name, &mut effects);
+                self.work_off(effects);
+                return Err(code);
+            }
+        };
+        let noted = self.space.request_notification(name, DEAD_NAME, 1, Some(pager.control_once()), &mut effects);
+        let result = match noted {
+            Ok(previous) => {
+                previous.into_iter().for_each(|previous| previous.destroy(&mut effects));
+                Ok(pager)
+            }
+            Err(code) => {
+                self.unwatch(&pager);
+                Err(code)
+            }
+        };
         self.work_off(effects);
         result
     }
@@ -200,13 +237,36 @@ impl<M: Machine> Kernel<M> {
             self.work_off(effects);
             return Err(Code::NO_ACCESS);
         }
-        let receive = ipc::Port::new_receive()?;
-        let pager = self.watched_pager(PagerId::DEFAULT, Home::Swap, receive.make_send())?;
-        if self.pagers.add(Arc::clone(&pager)).is_ok() {
-            self.vm.core().set_default_policy(Some(vm::PagerPolicy::default()));
-            self.pager_create(&manager, &pager, receive);
+        match self.default_object() {
+            Ok((pager, receive)) => {
+                let before = self.default_manager.lock().replace(manager.copy_send());
+                self.vm.core().set_default_policy(Some(vm::PagerPolicy::default()));
+                self.pager_create(&manager, &pager, receive);
+                self.end_rights(before.into_iter().chain([manager]));
+                Ok(old)
+            }
+            Err(code) => {
+                self.end_rights([manager, old]);
+                Err(code)
+            }
         }
-        *self.default_manager.lock() = Some(manager);
-        Ok(old)
+    }
+
+    /// The memory object of anonymous memory, and its receive right.
+    fn default_object(&self) -> Result<(Arc<Pager<M>>, Right<M>), Code> {
+        let receive = ipc::Port::new_receive()?;
+        let made = self.watched_pager(PagerId::DEFAULT, Home::Swap, receive.make_send());
+        match made.map(|pager| (self.pagers.add(Arc::clone(&pager)), pager)) {
+            Ok((Ok(()), pager)) => Ok((pager, receive)),
+            Ok((Err(_), pager)) => {
+                self.unwatch(&pager);
+                self.end_rights([receive]);
+                Err(Code::NO_ACCESS)
+            }
+            Err(code) => {
+                self.end_rights([receive]);
+                Err(code)
+            }
+        }
     }
 }

@@ -113,6 +113,11 @@ impl<M: Machine> Kernel<M> {
         }
         match core::mem::replace(&mut body.resume, Resume::User) {
             Resume::User => self.at_user(thread, body, loaded),
+            Resume::Slept => {
+                // What ended the sleep ends nothing else.
+                let _ = self.take_delivery(thread);
+                Step::Continue
+            }
             Resume::Trap => self.trap(thread, body),
             Resume::Fault(abort) => self.fault(thread, body, abort),
             Resume::TrapFault(abort) => self.trap_fault(thread, body, abort),

@@ -76,6 +76,8 @@ impl<M: Machine> Kernel<M> {
     /// task_create.
     pub(crate) fn task_create(&self, parent: &Arc<Task<M>>, inherit_memory: bool) -> Result<Arc<Task<M>>, Code> {
         let child = Task::new(self.machine)?;
+        #[cfg(test)]
+        self.census.task(&child);
         let inherited = if inherit_memory { self.vm.fork(&parent.map, &child.map) } else { Ok(()) };
         let (exception_port, bootstrap_port) = {
             let state = parent.state.lock();

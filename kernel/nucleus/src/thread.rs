@@ -47,6 +47,8 @@ pub(crate) struct Body<M: Machine> {
 pub(crate) enum Resume<M: Machine> {
     /// At EL0.
     User,
+    /// At EL0, after a sleep.
+    Slept,
     /// With the trap in its registers, from the start.
     Trap,
     /// An access at EL0 missed.
@@ -83,6 +85,8 @@ pub(crate) struct Control<M: Machine> {
     pub(crate) waiting: Waiting<M>,
     /// How often it has waited: a timeout is of one wait only.
     pub(crate) waits: u64,
+    /// The wait whose time came before it began.
+    pub(crate) expired: u64,
     pub(crate) delivery: Option<Delivery<M>>,
     /// It waits for the reply to an exception, or is about to.
     pub(crate) in_exception: bool,
@@ -133,6 +137,7 @@ impl<M: Machine> Kernel<M> {
                 suspend_count: 1,
                 waiting: Waiting::Nothing,
                 waits: 0,
+                expired: 0,
                 delivery: None,
                 in_exception: false,
                 must_end: false,
@@ -151,6 +156,8 @@ impl<M: Machine> Kernel<M> {
         }
         state.threads.try_reserve(1).map_err(|_| Code::RESOURCE_SHORTAGE)?;
         state.threads.push(Arc::clone(&thread));
+        #[cfg(test)]
+        self.census.thread(&thread);
         Ok(thread)
     }
 
@@ -191,16 +198,17 @@ impl<M: Machine> Kernel<M> {
 
     /// The running thread waits from now on, unless something was delivered already.
     pub(crate) fn block(&self, thread: &Arc<Thread<M>>, waiting: Waiting<M>) -> bool {
+        #[cfg(test)]
+        crate::fake::race();
         let mut control = thread.control.lock();
         control.waits = control.waits.wrapping_add(1);
-        if control.delivery.is_some() || control.must_end {
-            // What was delivered ended the wait already; a thread that ends must not be given a message any more.
-            let must_end = control.must_end;
+        let is_late = control.expired == control.waits;
+        if control.delivery.is_some() || control.must_end || is_late {
             drop(control);
-            if must_end {
-                let _ = self.cancel(waiting);
-            } else {
-                self.forget_timeout(&waiting);
+            // What was delivered ended the wait already, or nothing must come any more.
+            let code = waiting.timed_out();
+            if self.cancel(waiting) && is_late {
+                self.deliver(thread, Delivery::Code(code));
             }
             return false;
         }

@@ -9,6 +9,8 @@ use crate::machine::Machine;
 /// Whether to trace, and how many lines are left for each step: the console is slow, and the first steps are the most frequent.
 pub(crate) struct Trace {
     on: AtomicBool,
+    /// A page had to come from a pager.
+    missed: AtomicBool,
     left: [AtomicU32; Step::ALL.len()],
 }
 
@@ -16,11 +18,16 @@ const LINES: u32 = 32;
 
 impl Trace {
     pub(crate) const fn new(on: bool) -> Self {
-        Self { on: AtomicBool::new(on), left: [const { AtomicU32::new(LINES) }; Step::ALL.len()] }
+        Self { on: AtomicBool::new(on), missed: AtomicBool::new(false), left: [const { AtomicU32::new(LINES) }; Step::ALL.len()] }
+    }
+
+    fn refill(&self) {
+        self.left.iter().for_each(|left| left.store(LINES, Ordering::Relaxed));
     }
 
     pub(crate) fn set(&self, on: bool) {
-        self.left.iter().for_each(|left| left.store(LINES, Ordering::Relaxed));
+        self.refill();
+        self.missed.store(false, Ordering::Relaxed);
         self.on.store(on, Ordering::Relaxed);
     }
 
@@ -29,9 +36,13 @@ impl Trace {
         if !self.on.load(Ordering::Relaxed) {
             return;
         }
+        // Life before the first page comes from a pager is all zeroes, and would use the lines up.
+        if step == Step::Missed && !self.missed.swap(true, Ordering::Relaxed) {
+            self.refill();
+        }
         let left = self.left[step as usize - 1].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if left.is_ok() {
-            let line = alloc::format!("@trace {} {} ns {} {at:#x}\n", step as u32, machine.now(), step.name());
+            let line = alloc::format!("@trace {} {} ns {at:#x}\n", step.name(), machine.now());
             machine.console(line.as_bytes());
         }
     }

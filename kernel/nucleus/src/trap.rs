@@ -160,6 +160,7 @@ impl<M: Machine> Kernel<M> {
             let due = self.machine.now() + u64::from(milliseconds) * 1_000_000;
             let _ = self.take_delivery(thread);
             if let Some(timeout) = self.timeout_at(thread, due) {
+                body.resume = Resume::Slept;
                 return self.leave_if(self.block(thread, Waiting::Time(timeout)));
             }
         }

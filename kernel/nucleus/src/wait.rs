@@ -53,6 +53,8 @@ impl<M: Machine> Waiting<M> {
 impl<M: Machine> Kernel<M> {
     /// Takes a wait back. False if what was waited for is on its way already.
     pub(crate) fn cancel(&self, waiting: Waiting<M>) -> bool {
+        #[cfg(test)]
+        crate::fake::race();
         match waiting {
             Waiting::Nothing => false,
             Waiting::Receive { ref token, .. } | Waiting::Send { ref token, .. } => {
@@ -94,6 +96,9 @@ impl<M: Machine> Kernel<M> {
             let waiting = {
                 let mut control = thread.control.lock();
                 if control.waits != wait {
+                    if control.waits.wrapping_add(1) == wait {
+                        control.expired = wait;
+                    }
                     continue;
                 }
                 core::mem::replace(&mut control.waiting, Waiting::Nothing)

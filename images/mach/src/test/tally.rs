@@ -36,7 +36,7 @@ impl Tally {
     /// The last line. Nothing run is not a success.
     pub(crate) fn finish(&self) -> bool {
         if self.passed + self.failed == 0 {
-            println!("no test has such a name");
+            println!("no test was run: none has such a name, or what it needs is missing");
         }
         println!("{}", self.line());
         self.failed == 0 && self.passed > 0

@@ -2,6 +2,8 @@
 
 use core::future::Future;
 use std::boxed::Box;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -61,9 +63,25 @@ const SECTORS: u64 = 64 << 10;
 /// The longest scenario.
 const LIMIT_NS: u64 = 200_000_000_000;
 
+std::thread_local! {
+    /// Pools live for ever: the scenarios of one thread of the host use them again, as long as they leave nothing in them.
+    static POOLS: RefCell<BTreeMap<(usize, usize), &'static Pool>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+fn pool(shape: Shape) -> &'static Pool {
+    let fresh = || -> &'static Pool { Box::leak(Box::new(Pool::for_smp_tests(shape.frames, shape.cpus, this_cpu))) };
+    POOLS.with_borrow_mut(|pools| {
+        let pool = pools.entry((shape.frames, shape.cpus)).or_insert_with(fresh);
+        if pool.in_use() > 0 {
+            *pool = fresh();
+        }
+        *pool
+    })
+}
+
 impl Bed {
     pub(crate) fn new(shape: Shape) -> Self {
-        let pool: &'static Pool = Box::leak(Box::new(Pool::for_smp_tests(shape.frames, shape.cpus, this_cpu)));
+        let pool = pool(shape);
         let machine: &'static FakeMachine = Box::leak(Box::new(FakeMachine::new(pool, shape.cpus, shape.seed)));
         let (block, part) = disk(SECTORS, pool, 0);
         machine.stage.scene().disks.push(part);
@@ -88,10 +106,6 @@ impl Bed {
 
     pub(crate) fn task_of(&self, task: usize) -> &Arc<Task<FakeMachine>> {
         &self.tasks[task]
-    }
-
-    pub(crate) fn thread_of(&self, thread: usize) -> &Arc<Thread<FakeMachine>> {
-        &self.threads[thread]
     }
 
     /// A thread that will run a program.
@@ -159,28 +173,13 @@ impl Bed {
         self.machine.stage.scene().disks[0].transfers()
     }
 
-    pub(crate) fn now(&self) -> u64 {
-        self.machine.stage.scene().now
-    }
-
     /// Runs until nobody has anything to do any more.
     pub(crate) fn run(&mut self) {
-        self.run_until(LIMIT_NS);
-        let scene = self.machine.stage.scene();
-        assert!(scene.cpus.iter().all(|cpu| cpu.deadline.is_none_or(|deadline| deadline < scene.limit)), "it would go on for ever");
-    }
-
-    /// Runs so long, or until nobody has anything to do any more.
-    pub(crate) fn run_for(&mut self, nanoseconds: u64) {
-        self.run_until(nanoseconds);
-    }
-
-    fn run_until(&mut self, nanoseconds: u64) {
         let (machine, kernel) = (self.machine, self.kernel);
         machine.stage.begin();
         let cpus = {
             let mut scene = machine.stage.scene();
-            scene.limit = scene.now + nanoseconds;
+            scene.limit = scene.now + LIMIT_NS;
             scene.cpus.len()
         };
         std::thread::scope(|scope| {
@@ -193,6 +192,8 @@ impl Bed {
         if let Some(failure) = failure {
             std::panic::resume_unwind(failure);
         }
+        let scene = machine.stage.scene();
+        assert!(scene.cpus.iter().all(|cpu| cpu.deadline.is_none_or(|deadline| deadline < scene.limit)), "it would go on for ever");
     }
 
     /// Where a thread is.

@@ -64,16 +64,33 @@ impl<M: Machine> Census<M> {
         for thread in self.threads() {
             let control = thread.control.lock();
             assert!(!matches!(control.run, Run::Ready | Run::Running(_)), "thread {} is lost: {:?}", thread.id, control.run);
-            assert!(control.run != Run::Stopped || control.suspend_count > 0 || is_suspended(&thread.task), "thread {} stays stopped", thread.id);
+            assert!(
+                control.run != Run::Stopped || control.suspend_count > 0 || is_suspended(&thread.task),
+                "thread {} stays stopped",
+                thread.id
+            );
         }
     }
 
     /// Who is left, for a message.
     pub(crate) fn left(&self) -> String {
-        let threads: Vec<_> = self.threads().iter().map(|thread| (thread.id, thread.control.lock().run)).collect();
+        let threads: Vec<_> = self.threads().iter().map(describe).collect();
         let tasks: Vec<_> = self.tasks().iter().map(|task| task.label()).collect();
         if threads.is_empty() && tasks.is_empty() { String::new() } else { std::format!("threads {threads:?}, tasks {tasks:?}") }
     }
+}
+
+fn describe<M: Machine>(thread: &Arc<Thread<M>>) -> String {
+    let control = thread.control.lock();
+    let waiting = match &control.waiting {
+        Waiting::Nothing => "nothing".into(),
+        Waiting::Receive { .. } => "a message".into(),
+        Waiting::Send { .. } => "room".into(),
+        Waiting::Key(token) => std::format!("{token:?}"),
+        Waiting::Reply => "a reply".into(),
+        Waiting::Time(_) => String::from("a time"),
+    };
+    std::format!("{} of task {}: {:?} for {waiting}", thread.id, thread.task.id, control.run)
 }
 
 fn is_suspended<M: Machine>(task: &Task<M>) -> bool {

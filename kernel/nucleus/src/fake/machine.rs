@@ -17,6 +17,9 @@ use crate::machine::{Abort, Access, DeviceError, Exit, Interrupt, Machine, Net, 
 
 /// How long a stretch of EL0 takes.
 const STRETCH_NS: u64 = 2_000;
+const LONG_STRETCH_NS: u64 = 1_000_000;
+/// Steps of the longest scenario.
+const STEPS_MAX: usize = 1_000_000;
 
 pub(crate) struct FakeMachine {
     pub(super) stage: Stage,
@@ -146,8 +149,14 @@ impl Machine for FakeMachine {
         self.check();
         {
             let mut scene = self.stage.scene();
-            scene.now += STRETCH_NS;
-            assert!(scene.now < scene.limit, "the scenario never ends");
+            // Some stretches are long, so that times come while others are in the middle of something.
+            scene.now += if scene.random(16) == 0 { LONG_STRETCH_NS } else { STRETCH_NS };
+            scene.steps += 1;
+            assert!(
+                scene.steps < STEPS_MAX,
+                "the scenario never ends: {}",
+                self.kernel.get().map(|kernel| kernel.census.left()).unwrap_or_default()
+            );
             if scene.random(8) == 0 {
                 scene.finish_transfer();
             }
@@ -159,9 +168,14 @@ impl Machine for FakeMachine {
         let mut program = locked(&self.programs).remove(&number).unwrap_or_else(|| panic!("x28 is {number}: no program has this number"));
         let exit = program.step(state);
         locked(&self.programs).insert(number, program);
+        // Whatever another CPU does to the thread now, it has left EL0 already.
+        self.stage.switch();
         exit
     }
-    fn load_float(&self, _state: &FloatState) {}
+    fn load_float(&self, _state: &FloatState) {
+        // A thread that lets others run until another CPU has done something comes by here only.
+        self.stage.switch();
+    }
     fn save_float(&self, _state: &mut FloatState) {}
 
     fn read_user(&self, from: u64, to: &mut [u8]) -> Result<(), Abort> {

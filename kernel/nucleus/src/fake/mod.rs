@@ -15,7 +15,6 @@ mod user;
 pub(crate) use bed::{Bed, Shape};
 pub(crate) use census::Census;
 pub(crate) use disk::Fault;
-pub(crate) use machine::FakeMachine;
 pub(crate) use pager::{Answer, PagerProgram};
 pub(crate) use stage::race;
-pub(crate) use user::User;
+pub(crate) use user::{HANDLER, User};

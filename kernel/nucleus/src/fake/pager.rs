@@ -3,7 +3,7 @@
 use std::boxed::Box;
 use std::vec::Vec;
 
-use abi::call::{device, mach, memory_object, memory_object_default, pvmach, pvmach_control};
+use abi::call::{device, gnumach, mach, memory_object, memory_object_default, pvmach, pvmach_control};
 use abi::item::Text;
 use abi::message::{Memory, Port};
 use abi::vm::{CopyStrategy, PAGE_SIZE};
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 const RECORDS: u64 = PAGE_SIZE / 512;
 
 /// What it does with each request: first page, pages.
-type Plan = Box<dyn FnMut(u64, u64) -> Vec<Answer> + Send>;
+type Plan = Box<dyn FnMut(u64, u64) -> Vec<Answer> + Send + Sync>;
 
 pub(crate) struct PagerProgram {
     /// Where requests come.
@@ -44,7 +44,7 @@ pub(crate) struct PagerProgram {
 }
 
 impl PagerProgram {
-    pub(crate) fn new(port: u32, plan: impl FnMut(u64, u64) -> Vec<Answer> + Send + 'static) -> Self {
+    pub(crate) fn new(port: u32, plan: impl FnMut(u64, u64) -> Vec<Answer> + Send + Sync + 'static) -> Self {
         Self { port, devices: 0, policy: None, strategy: CopyStrategy::None, plan: Box::new(plan) }
     }
 
@@ -66,6 +66,10 @@ impl PagerProgram {
     /// The default pager: its memory is on the disk. Registers itself first.
     pub(crate) async fn swap(mut self, user: User, host: u32) {
         let device = open(&user, self.devices).await;
+        // What brings pages back must not be away itself.
+        let task = Port::copy_send(user.task().await);
+        let flags = gnumach::VM_WIRE_CURRENT | gnumach::VM_WIRE_FUTURE;
+        user.rpc(host, &gnumach::vm_wire_all::Request { task, flags }).await.expect("there is memory");
         let manager = Port { name: self.port, kind: abi::message::kind::MAKE_SEND };
         let request = mach::vm_set_default_memory_manager::Request { default_manager: manager };
         user.rpc(host, &request).await.expect("there is none yet");
@@ -123,8 +127,7 @@ async fn answer_with(user: &User, device: u32, answer: Answer, call: &memory_obj
                 user.store(address + page * PAGE_SIZE, offset / PAGE_SIZE + page).await;
             }
             let data = Memory { address, size: length, deallocate: true };
-            let supply =
-                mach::memory_object_data_supply::Request { offset, data, lock_value: 0, precious: false, reply_to: Port::NULL };
+            let supply = mach::memory_object_data_supply::Request { offset, data, lock_value: 0, precious: false, reply_to: Port::NULL };
             user.send(control, &supply).await;
         }
         Answer::Unavailable => {

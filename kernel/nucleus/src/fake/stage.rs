@@ -41,6 +41,7 @@ pub(super) struct Scene {
     pub(super) disks: Vec<DiskPart>,
     /// CPUs that were overtaken in the middle of something.
     pub(super) overtaken: usize,
+    pub(super) steps: usize,
 }
 
 pub(super) struct Stage {
@@ -128,6 +129,7 @@ impl Stage {
             seed: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             disks: Vec::new(),
             overtaken: 0,
+            steps: 0,
         };
         Self { scene: Mutex::new(scene), turn: Condvar::new() }
     }
@@ -164,7 +166,11 @@ impl Stage {
         while scene.holder != me && !scene.over {
             let (woken, timeout) = self.turn.wait_timeout(scene, Duration::from_secs(30)).unwrap_or_else(PoisonError::into_inner);
             scene = woken;
-            assert!(!timeout.timed_out() || scene.holder == me || scene.over, "CPU {} keeps the baton: a spin lock that is never freed?", scene.holder);
+            assert!(
+                !timeout.timed_out() || scene.holder == me || scene.over,
+                "CPU {} keeps the baton: a spin lock that is never freed?",
+                scene.holder
+            );
         }
         if scene.over {
             drop(scene);
@@ -209,6 +215,7 @@ impl Stage {
         scene.over = false;
         scene.holder = 0;
         scene.overtaken = 0;
+        scene.steps = 0;
         scene.cpus.iter_mut().for_each(|cpu| cpu.asleep = false);
     }
 

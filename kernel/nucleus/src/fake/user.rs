@@ -37,6 +37,9 @@ pub(super) struct Program {
 /// Bytes of a program's own buffer for messages.
 pub(super) const BUFFER_BYTES: u64 = 64 << 10;
 
+/// A pc at which a thread of any program does nothing but let others run.
+pub(crate) const HANDLER: u64 = 0xABC0_0000;
+
 fn locked(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -60,6 +63,10 @@ impl Program {
 
     /// Runs to the next exception.
     pub(super) fn step(&mut self, state: &mut ThreadState) -> Exit {
+        if state.pc == HANDLER {
+            state.x[8] = u64::from(trap::SWTCH as u32);
+            return Exit::Trap { immediate: 0 };
+        }
         locked(&self.slot).registers = *state;
         let polled = self.future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending(), "a thread goes on after its end");
@@ -112,20 +119,19 @@ impl User {
         crate::machine::Machine::now(self.machine)
     }
 
-    /// The address of the program's own buffer.
-    pub(crate) const fn buffer(&self) -> u64 {
-        self.buffer
-    }
-
     /// `svc #0`.
     pub(crate) async fn trap(&self, number: i32, arguments: &[u64]) -> u64 {
         {
             let mut slot = locked(&self.slot);
             slot.registers.x[..arguments.len()].copy_from_slice(arguments);
             slot.registers.x[8] = u64::from(number as u32);
-            slot.registers.pc += 4;
         }
-        self.leave(Exit::Trap { immediate: 0 }).await;
+        // As long as the thread is back before the instruction, it is done again.
+        let before = locked(&self.slot).registers.pc;
+        while locked(&self.slot).registers.pc == before {
+            locked(&self.slot).registers.pc += 4;
+            self.leave(Exit::Trap { immediate: 0 }).await;
+        }
         self.register(0)
     }
 
@@ -235,6 +241,8 @@ impl User {
         let bytes = build(request, Header { bits, remote: to.into(), local: reply.into(), ..Header::default() });
         let (code, received) = self.message(option::SEND | option::RCV, &bytes, 8192, reply, 0).await;
         code.ok()?;
+        let id = Header::read(&received).map(|header| header.id);
+        assert_eq!(id, Some(R::ID + abi::REPLY), "it is the reply");
         decode_reply(&received)
     }
 

@@ -17,7 +17,7 @@ use vm::PagerPolicy;
 use super::{Answer, Request};
 use crate::disk::Purpose;
 use crate::kernel::Kernel;
-use crate::kobject::{Capability, Object};
+use crate::kobject::{Capability, Message, Object};
 use crate::machine::Machine;
 use crate::pager::Pager;
 
@@ -25,6 +25,13 @@ use crate::pager::Pager;
 struct Pages {
     first: u64,
     count: u64,
+}
+
+impl Pages {
+    /// What is left when so many are done: first page and pages.
+    fn after(&self, done: u64) -> (u64, u64) {
+        (self.first.saturating_add(done), self.count.saturating_sub(done))
+    }
 }
 
 /// Offsets are page aligned; lengths are rounded up.
@@ -143,6 +150,11 @@ fn supply_pages<M: Machine>(
         outcome
     });
     if let Some(answer) = answer {
+        if let Answer::Code(code) = answer {
+            // The data itself can't be had: whoever waits for the rest is told.
+            let (first, count) = pages.after(*request.progress);
+            kernel.with_wake(|wake| kernel.vm.failed(&pager.home, first, count, code, wake));
+        }
         return answer;
     }
     kernel.trace.step(kernel.machine, Life::Supplied, call.offset);
@@ -155,6 +167,15 @@ fn supply_pages<M: Machine>(
     };
     tell_with_control(request, pager, call.reply_to, &completed);
     Answer::Code(Code::SUCCESS)
+}
+
+/// A supply that will not be finished: whoever waits for the rest asks again.
+pub(super) fn give_up<M: Machine>(kernel: &Kernel<M>, pager: &Arc<Pager<M>>, message: &Message<M>, progress: u64) {
+    let Some(Ok(mach::Call::memory_object_data_supply(call))) = mach::Call::decode(&message.bytes) else { return };
+    if let Ok(pages) = pages(call.offset, call.data.size) {
+        let (first, count) = pages.after(progress);
+        kernel.with_wake(|wake| kernel.vm.forget_request(&pager.home, first, count, wake));
+    }
 }
 
 fn lock_request<M: Machine>(

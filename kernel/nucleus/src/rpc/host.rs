@@ -10,8 +10,9 @@ use abi::message::Port;
 use abi::vm::Protection;
 use vm::PageRange;
 
-use super::{Answer, PortReply, Request};
-use crate::kobject::Object;
+use super::{Answer, PortReply, Request, object_in};
+use crate::kernel::Kernel;
+use crate::kobject::{Message, Object};
 use crate::machine::{Machine, Power};
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, is_privileged: bool) -> Answer<M> {
@@ -129,6 +130,16 @@ fn wire<M: Machine>(request: &mut Request<'_, M>, call: &mach_host::vm_wire::Req
         let _ = vm.unwire(&task.map, range);
     }
     answer.unwrap_or(Answer::Code(Code::SUCCESS))
+}
+
+/// A vm_wire that will not be finished: nothing stays wired.
+pub(super) fn give_up<M: Machine>(kernel: &Kernel<M>, message: &Message<M>, progress: u64) {
+    let Some(Ok(mach_host::Call::vm_wire(call))) = mach_host::Call::decode(&message.bytes) else { return };
+    if let (1.., Ok(range), Some(Object::Task(task))) =
+        (progress, PageRange::containing(call.address, call.size), object_in(message, call.task))
+    {
+        let _ = kernel.vm.unwire(&task.map, range);
+    }
 }
 
 /// vm_wire_all.

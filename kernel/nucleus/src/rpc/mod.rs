@@ -81,16 +81,17 @@ impl<M: Machine> Request<'_, M> {
 
     /// Looks at the object behind a right in the message, which stays there.
     pub(crate) fn object_of(&self, port: abi::message::Port) -> Option<Object<M>> {
-        match self.message.capabilities.get(port.name as usize)?.as_ref()? {
-            Capability::Right(right) => right.object(),
-            _ => None,
-        }
+        object_in(self.message, port)
     }
 
     /// A reply with items; ports and memory in it are indices into `capabilities`.
     pub(crate) fn reply(&mut self, items: &impl abi::Message, capabilities: Vec<Option<Capability<M>>>) -> Answer<M> {
         let mut effects = Effects::new();
-        let Some(to) = self.message.local.take() else { return Answer::Later };
+        let Some(to) = self.message.local.take() else {
+            capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
+            self.kernel.work_off(effects);
+            return Answer::Later;
+        };
         let built = Message::build(to, None, self.message.header.id + REPLY, capabilities, &mut effects, |writer| {
             Code::SUCCESS.put(writer)?;
             items.encode(writer)
@@ -116,6 +117,14 @@ impl<M: Machine> Request<'_, M> {
             Next::Leave => Some(Answer::Suspend),
             Next::Refused(code) => Some(Answer::Code(code)),
         }
+    }
+}
+
+/// The object behind a right in a message.
+fn object_in<M: Machine>(message: &Message<M>, port: abi::message::Port) -> Option<Object<M>> {
+    match message.capabilities.get(port.name as usize)?.as_ref()? {
+        Capability::Right(right) => right.object(),
+        _ => None,
     }
 }
 
@@ -159,10 +168,27 @@ impl<M: Machine> Kernel<M> {
     /// What an RPC waited for may be there.
     pub(crate) fn rpc_again(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, suspended: Suspended<M>) -> Step {
         if let Some(Delivery::Code(Code::ABORTED)) = self.take_delivery(thread) {
+            let mut suspended = suspended;
+            self.give_up(&mut suspended);
             self.finish(suspended.message, Code::ABORTED);
             return self.sent(body);
         }
         self.execute(thread, body, suspended)
+    }
+
+    /// The thread of a suspended RPC ends.
+    pub(crate) fn rpc_dropped(&self, mut suspended: Suspended<M>) {
+        self.give_up(&mut suspended);
+        self.destroy(suspended.message);
+    }
+
+    /// Takes back what a suspended RPC had half done.
+    fn give_up(&self, suspended: &mut Suspended<M>) {
+        match &suspended.object {
+            Object::HostPriv => host::give_up(self, &suspended.message, suspended.progress),
+            Object::Control(pager) => control::give_up(self, pager, &suspended.message, suspended.progress),
+            _ => (),
+        }
     }
 
     fn execute(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, mut suspended: Suspended<M>) -> Step {

@@ -143,9 +143,10 @@ impl<M: Machine> Kernel<M> {
 
     /// task_resume.
     pub(crate) fn task_resume(&self, task: &Arc<Task<M>>) -> Result<(), Code> {
-        let threads = task.state.lock().threads.clone();
         let lowered = task.suspend_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
         lowered.map_err(|_| Code::FAILURE)?;
+        // Afterwards: one that is made and stopped meanwhile is among them.
+        let threads = task.state.lock().threads.clone();
         for thread in threads {
             self.look_again(&thread, &mut thread.control.lock());
         }

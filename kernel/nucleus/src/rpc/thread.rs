@@ -12,9 +12,9 @@ use super::state::{get_state, set_state};
 use super::{Answer, PortReply, Request};
 use crate::kernel::Kernel;
 use crate::kobject::Effects;
+use crate::mach_msg::{MessageStep, trap_return};
 use crate::machine::Machine;
 use crate::task::copy_of;
-use crate::mach_msg::{MessageStep, trap_return};
 use crate::thread::{Body, Delivery, Resume, Run, Thread};
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread<M>>) -> Answer<M> {
@@ -66,10 +66,13 @@ pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, target: &Arc<Thread
         },
         mach::Call::thread_set_special_port(call) => {
             let right = request.right(call.special_port);
+            let mut control = target.control.lock();
             let (old, result) = match call.which {
-                trap::THREAD_EXCEPTION_PORT => (core::mem::replace(&mut target.control.lock().exception_port, right), Code::SUCCESS),
+                trap::THREAD_EXCEPTION_PORT if control.run == Run::Dead => (right, Code::TERMINATED),
+                trap::THREAD_EXCEPTION_PORT => (core::mem::replace(&mut control.exception_port, right), Code::SUCCESS),
                 _ => (right, Code::INVALID_ARGUMENT),
             };
+            drop(control);
             let mut effects = Effects::new();
             old.destroy(&mut effects);
             kernel.work_off(effects);
@@ -104,10 +107,24 @@ fn with_body<M: Machine>(
     }
 }
 
-/// A receive that was aborted is over: its trap has its result, which the new registers may replace.
+/// Bytes of an instruction.
+const INSTRUCTION: u64 = 4;
+
+/// Makes the registers say where a stopped thread is, so that others may replace them: a receive that was aborted is over, and its trap has its result; a trap
+/// that hasn't begun, and an access that missed, are instructions still to come.
 fn settle<M: Machine>(target: &Arc<Thread<M>>, body: &mut Body<M>) {
-    if !matches!(body.resume, Resume::Message(MessageStep::Received)) {
-        return;
+    match body.resume {
+        Resume::Message(MessageStep::Received) => (),
+        Resume::Trap | Resume::TrapFault(_) if is_stopped(target) => {
+            body.registers.pc = body.registers.pc.wrapping_sub(INSTRUCTION);
+            body.resume = Resume::User;
+            return;
+        }
+        Resume::Fault(_) if is_stopped(target) => {
+            body.resume = Resume::User;
+            return;
+        }
+        _ => return,
     }
     let mut control = target.control.lock();
     if let Some(Delivery::Code(code)) = control.delivery {
@@ -115,6 +132,11 @@ fn settle<M: Machine>(target: &Arc<Thread<M>>, body: &mut Body<M>) {
         drop(control);
         let _ = trap_return(body, code);
     }
+}
+
+/// One that waits goes on with what it waits for; only one that is stopped can begin anew.
+fn is_stopped<M: Machine>(target: &Arc<Thread<M>>) -> bool {
+    target.control.lock().run == Run::Stopped
 }
 
 /// thread_basic_info: times, cpu usage, priorities, run state, flags, suspend count.

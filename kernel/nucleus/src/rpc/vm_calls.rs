@@ -67,6 +67,10 @@ impl<M: Machine> Kernel<M> {
 }
 
 fn read<M: Machine>(request: &mut Request<'_, M>, task: &Arc<Task<M>>, address: u64, size: u64) -> Answer<M> {
+    // A message can't say more.
+    if u32::try_from(size).is_err() {
+        return Answer::Code(Code::INVALID_ARGUMENT);
+    }
     let copied = PageRange::containing(address, size).and_then(|range| request.kernel.vm.copy_in(&task.map, range));
     match copied {
         Ok(copy) => {
