@@ -1,9 +1,11 @@
 //! Works off what changes of ports bring about: wake-ups, notifications, memory that nobody got.
 
+use alloc::vec::Vec;
+
 use ipc::{Effect, How, Sent, Wake};
 
 use crate::kernel::Kernel;
-use crate::kobject::{Effects, Message, Object};
+use crate::kobject::{Capability, Effects, Message, Object, Right};
 use crate::machine::Machine;
 use crate::thread::Delivery;
 
@@ -29,6 +31,24 @@ impl<M: Machine> Kernel<M> {
         let mut effects = Effects::new();
         self.send_into(message, &mut effects);
         self.work_off(effects);
+    }
+
+    /// Sends a message of the kernel's own to a right, which is used up.
+    pub(crate) fn send_to(&self, to: Right<M>, items: &impl abi::Message, capabilities: Vec<Option<Capability<M>>>) {
+        let mut effects = Effects::new();
+        if to.port().is_none() {
+            capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
+        } else if let Ok(message) = Message::from_kernel(to, None, items, capabilities, &mut effects) {
+            self.send(message);
+        }
+        self.work_off_if_any(effects);
+    }
+
+    /// Ends rights that nobody needs any more.
+    pub(crate) fn end_rights(&self, rights: impl IntoIterator<Item = Right<M>>) {
+        let mut effects = Effects::new();
+        rights.into_iter().for_each(|right| right.destroy(&mut effects));
+        self.work_off_if_any(effects);
     }
 
     fn send_into(&self, message: Message<M>, effects: &mut Effects<M>) {

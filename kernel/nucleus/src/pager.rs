@@ -148,24 +148,6 @@ const fn item(index: u32, kind: u8) -> PortItem {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Sends a message of the kernel's own to a right, which is used up.
-    pub(crate) fn send_to(&self, to: Right<M>, items: &impl abi::Message, capabilities: Vec<Option<Capability<M>>>) {
-        let mut effects = Effects::new();
-        if to.port().is_none() {
-            capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
-        } else if let Ok(message) = Message::from_kernel(to, None, items, capabilities, &mut effects) {
-            self.send(message);
-        }
-        self.work_off_if_any(effects);
-    }
-
-    /// Ends rights that nobody needs any more.
-    pub(crate) fn end_rights(&self, rights: impl IntoIterator<Item = Right<M>>) {
-        let mut effects = Effects::new();
-        rights.into_iter().for_each(|right| right.destroy(&mut effects));
-        self.work_off_if_any(effects);
-    }
-
     /// Says hello to a new object's pager.
     pub(crate) fn pager_init(&self, pager: &Arc<Pager<M>>) {
         let request = memory_object_init::Request { control: item(0, MAKE), name: item(1, MAKE), page_size: PAGE_SIZE };

@@ -22,11 +22,17 @@ impl SwapSpace {
             let open = u32::from(self.open.is_some_and(|(open, _)| open == number));
             let first = u64::from(number) * LEAF_PAGES as u64;
             match &extent.owner {
-                Owner::Free => assert!(extent.users == 0 && self.free.contains(&self.extents, number), "a free extent {number} is not listed"),
+                Owner::Free => {
+                    assert!(extent.users == 0 && self.free.contains(&self.extents, number), "a free extent {number} is not listed")
+                }
                 Owner::Discarding => assert!(extent.users == 0 && extent.owed == 0, "extent {number} is discarded while it is used"),
                 Owner::Dead => {
                     assert_eq!(extent.users, 0);
-                    assert_eq!(extent.owed == 0, self.dead.contains(&self.extents, number), "a dead extent {number} is listed when nothing is owed");
+                    assert_eq!(
+                        extent.owed == 0,
+                        self.dead.contains(&self.extents, number),
+                        "a dead extent {number} is listed when nothing is owed"
+                    );
                 }
                 Owner::Leaf(leaf) => {
                     leaves += 1;
