@@ -119,6 +119,8 @@ impl<M: Machine> Kernel<M> {
         let failed = |code| BootError::Kernel { name: String::from("a task"), what: "create it", code };
         let task = Task::new(self.machine).map_err(failed)?;
         task.suspend_count.store(1, Ordering::Release);
+        task.is_first.store(true, Ordering::Release);
+        self.first_tasks.fetch_add(1, Ordering::AcqRel);
         Ok(task)
     }
 

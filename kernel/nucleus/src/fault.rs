@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 
 use abi::Code;
 use abi::trace::Step as Life;
+use sched::Unparked;
 use vm::{Access, Outcome, Pmap};
 
 use crate::exception::Raise;
@@ -23,6 +24,15 @@ pub(crate) enum Next {
     /// Wait was begun; write down how to go on and leave.
     Leave,
     Refused(Code),
+}
+
+/// How a wait began.
+enum Parked {
+    Yes,
+    /// What is waited for may be there.
+    Raced,
+    /// The wait could not be noted.
+    NoMemory,
 }
 
 enum Heeded {
@@ -101,11 +111,10 @@ impl<M: Machine> Kernel<M> {
                 Heeded::Wait(again) if again == key => (),
                 Heeded::Wait(_) | Heeded::Again => continue,
             }
-            if self.park(thread, key, ticket) {
-                return Next::Leave;
-            }
-            if thread.control.lock().must_end {
-                return Next::Leave;
+            match self.park(thread, key, ticket) {
+                Parked::Raced if !thread.control.lock().must_end => (),
+                // It waits; or it goes to the end of its queue, and comes back or ends.
+                _ => return Next::Leave,
             }
         }
     }
@@ -131,16 +140,20 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Waits for a key. False if it was woken since the ticket.
-    pub(crate) fn park(&self, thread: &Arc<Thread<M>>, key: u64, ticket: sched::Ticket) -> bool {
+    /// Waits for a key.
+    fn park(&self, thread: &Arc<Thread<M>>, key: u64, ticket: sched::Ticket) -> Parked {
         #[cfg(test)]
         crate::fake::race();
-        let Ok(token) = self.waits.park(key, ticket, Arc::clone(thread)) else { return false };
+        let token = match self.waits.park(key, ticket, Arc::clone(thread)) {
+            Ok(token) => token,
+            Err(Unparked::Raced(_)) => return Parked::Raced,
+            Err(Unparked::NoMemory(_)) => return Parked::NoMemory,
+        };
         if self.block(thread, Waiting::Key(token)) {
-            return true;
+            return Parked::Yes;
         }
         let _ = self.waits.remove(token);
         let _ = self.take_delivery(thread);
-        false
+        Parked::Raced
     }
 }

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
 use abi::Code;
@@ -44,6 +44,8 @@ pub struct Kernel<M: Machine> {
     /// One CPU pages out at a time.
     pub(crate) page_out: Mutex<()>,
     pub(crate) memory_waiters: AtomicBool,
+    /// Tasks of the boot script that live.
+    pub(crate) first_tasks: AtomicUsize,
     /// Until when page-out rests, and since when nothing was found for whoever waits (`page_out.rs`).
     pub(crate) page_out_rest: AtomicU64,
     pub(crate) hopeless_since: AtomicU64,
@@ -112,6 +114,7 @@ impl<M: Machine> Kernel<M> {
             trace: Trace::new(boot.command_line.split_ascii_whitespace().any(|word| word == "trace")),
             page_out: Mutex::new(()),
             memory_waiters: AtomicBool::new(false),
+            first_tasks: AtomicUsize::new(0),
             page_out_rest: AtomicU64::new(0),
             hopeless_since: AtomicU64::new(u64::MAX),
             chores: AtomicBool::new(false),

@@ -19,7 +19,7 @@ use abi::vm::{CopyStrategy, PAGE_SIZE, Protection};
 use vm::{Action, Ask, Home, PagerId, PagerPolicy};
 
 use crate::kernel::Kernel;
-use crate::kobject::{Capability, Effects, Message, Object, Port, Right};
+use crate::kobject::{Capability, Effects, Object, Port, Right};
 use crate::machine::Machine;
 use crate::out_of_line::OutOfLine;
 
@@ -308,10 +308,10 @@ impl<M: Machine> Kernel<M> {
         if pager.is_dead.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.print(format_args!("pvmach: a pager is gone ({code}); its memory object {} has no home now\n", pager.id.0));
         match &pager.home {
             Home::Object(object) => self.with_wake(|wake| self.vm.pager_died(object, code, wake)),
             Home::Swap => {
+                self.print(format_args!("pvmach: the default pager is gone ({code}): what was paged out is lost\n"));
                 self.vm.core().set_default_policy(None);
                 let requests = self.pagers.all_of(pager.id);
                 self.with_wake(|wake| {

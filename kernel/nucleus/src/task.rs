@@ -11,7 +11,7 @@ use vm::{Map, PageRange};
 
 use crate::kernel::Kernel;
 use crate::kobject::{Effects, Ipc, Object, Port, Right};
-use crate::machine::Machine;
+use crate::machine::{Machine, Power};
 use crate::thread::Thread;
 
 /// A task.
@@ -22,6 +22,8 @@ pub(crate) struct Task<M: Machine> {
     port: Once<Port<M>>,
     pub(crate) suspend_count: AtomicU32,
     pub(crate) is_dying: AtomicBool,
+    /// The boot script made it.
+    pub(crate) is_first: AtomicBool,
     pub(crate) cpu_time_ns: AtomicU64,
     pub(crate) state: Mutex<State<M>>,
 }
@@ -47,6 +49,7 @@ impl<M: Machine> Task<M> {
             port: Once::new(),
             suspend_count: AtomicU32::new(0),
             is_dying: AtomicBool::new(false),
+            is_first: AtomicBool::new(false),
             cpu_time_ns: AtomicU64::new(0),
             state: Mutex::new(State {
                 name: String::new(),
@@ -131,6 +134,11 @@ impl<M: Machine> Kernel<M> {
             self.vm.deallocate(&task.map, everything);
         }
         self.pagers_step();
+        // Nobody is left who could start anything, or end it.
+        if task.is_first.swap(false, Ordering::AcqRel) && self.first_tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.print(format_args!("pvmach: the last task of the boot script has ended\n"));
+            self.machine.power(Power::Off);
+        }
     }
 }
 

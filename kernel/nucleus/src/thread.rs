@@ -91,7 +91,6 @@ pub(crate) struct Control<M: Machine> {
     /// It waits for the reply to an exception, or is about to.
     pub(crate) in_exception: bool,
     pub(crate) must_end: bool,
-    pub(crate) must_abort: bool,
     pub(crate) exception_port: Right<M>,
     pub(crate) priority: u8,
 }
@@ -141,7 +140,6 @@ impl<M: Machine> Kernel<M> {
                 delivery: None,
                 in_exception: false,
                 must_end: false,
-                must_abort: false,
                 exception_port: Right::null(),
                 priority: PRIORITY_USER,
             }),
@@ -276,7 +274,6 @@ impl<M: Machine> Kernel<M> {
         let waiting = {
             let mut control = thread.control.lock();
             if control.run != Run::Waiting {
-                control.must_abort = matches!(control.run, Run::Running(_) | Run::Ready | Run::Stopped);
                 return;
             }
             core::mem::replace(&mut control.waiting, Waiting::Nothing)
