@@ -53,4 +53,11 @@ mod tests {
         let words = (0..1024).flat_map(|word| ((1_u64 << 42) + word * 8).to_le_bytes()).collect();
         assert_eq!(harness.answers(&object), [Answer::Supply { offset: 1 << 42, bytes: words }]);
     }
+
+    #[test]
+    fn the_readme_shows_this_program() {
+        let program = include_str!("main.rs");
+        let (from, to) = (program.find("#![cfg_attr").unwrap(), program.find("\n#[cfg(test)]").unwrap());
+        assert!(include_str!("../../../README.md").contains(program[from..to].trim_end()));
+    }
 }
