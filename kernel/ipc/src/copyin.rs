@@ -29,9 +29,11 @@ pub fn copyin<H: Host>(
     if !is_sized(bytes.len()) {
         return Err(Code::SEND_MSG_TOO_SMALL);
     }
+    let size = bytes.len() as u32;
+    let mut message = Message::new(Header::default(), bytes).map_err(|_| Code::SEND_NO_BUFFER)?;
     let (header, rights) = header::copyin(space, header, effects)?;
-    let header = Header { size: bytes.len() as u32, ..header };
-    let mut message = Message::assemble(header, bytes, rights.remote, rights.local);
+    message.header = Header { size, ..header };
+    (message.remote, message.local) = (rights.remote, rights.local);
     if !header.is_complex() {
         return Ok(message);
     }

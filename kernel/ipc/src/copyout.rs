@@ -10,7 +10,7 @@ use abi::{Code, Header};
 use crate::effects::{Doomed, Effects};
 use crate::header;
 use crate::item::{Item, Items};
-use crate::message::{Capability, Message, received};
+use crate::message::{Capability, Contents, Message, received};
 use crate::right::Right;
 use crate::space::Space;
 use crate::{Carrier, Host, NAME_DEAD, NAME_NULL};
@@ -63,7 +63,7 @@ pub fn pseudo_copyout<H: Host>(
 
 /// Writes the header; what no item referred to ends.
 fn finish<H: Host>(message: Message<H>, header: Header, effects: &mut Effects<H>) -> Vec<u8> {
-    let Message { mut bytes, capabilities, .. } = message;
+    let Contents { mut bytes, capabilities, .. } = message.open();
     header.write(&mut bytes);
     if !capabilities.is_empty() && capabilities.iter().any(Option::is_some) {
         effects.end(Doomed::Capabilities(capabilities));
@@ -72,7 +72,7 @@ fn finish<H: Host>(message: Message<H>, header: Header, effects: &mut Effects<H>
 }
 
 fn only_header<H: Host>(message: Message<H>, header: Header, effects: &mut Effects<H>) -> Vec<u8> {
-    let Message { mut bytes, capabilities, .. } = message;
+    let Contents { mut bytes, capabilities, .. } = message.open();
     effects.end(Doomed::Capabilities(capabilities));
     bytes.truncate(HEADER_BYTES);
     Header { bits: header.bits & !COMPLEX, ..header }.write(&mut bytes);

@@ -15,6 +15,7 @@ use crate::list::List;
 use crate::message::{Capability, Message};
 use crate::names::Names;
 use crate::notice::{self, Event};
+use crate::queue::Queue;
 use crate::request::Request;
 use crate::right::Right;
 use crate::wait::Wait;
@@ -46,7 +47,7 @@ pub enum Effect<H: Host> {
 
 /// A pile of things that end.
 pub(crate) enum Doomed<H: Host> {
-    Queue(VecDeque<Message<H>>),
+    Queue(Queue<H>),
     Capabilities(Vec<Option<Capability<H>>>),
     Rights(Vec<Right<H>>),
     Receivers(List<Wait<H>>, Code),
@@ -122,7 +123,7 @@ impl<H: Host> Effects<H> {
     /// Ends one item of a pile.
     fn take_down(&mut self, pile: &mut Doomed<H>) {
         match pile {
-            Doomed::Queue(queue) => queue.pop_front().into_iter().for_each(|message| message.destroy(self)),
+            Doomed::Queue(queue) => queue.pop().into_iter().for_each(|message| message.destroy(self)),
             Doomed::Capabilities(list) => list.pop().flatten().into_iter().for_each(|capability| capability.destroy(self)),
             Doomed::Rights(rights) => rights.pop().into_iter().for_each(|right| right.destroy(self)),
             Doomed::Receivers(waits, code) => {

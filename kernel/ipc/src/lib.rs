@@ -42,6 +42,7 @@ mod message;
 mod names;
 mod notice;
 mod port;
+mod queue;
 mod receive;
 mod refs;
 mod request;

@@ -1,6 +1,8 @@
 //! A message in the kernel: bytes with indices where names and addresses were, and the capabilities they stand for.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
 use abi::message::{COMPLEX, HEADER_BYTES, Malformed, Writer, kind};
 use abi::{Code, Header};
@@ -21,8 +23,11 @@ pub enum Capability<H: Host> {
     Null,
 }
 
-/// A message.
-pub struct Message<H: Host> {
+/// A message. It is moved by its address, and is its own place in a queue.
+pub struct Message<H: Host>(Box<[Contents<H>; 1]>);
+
+/// What is in a message.
+pub struct Contents<H: Host> {
     /// Bits (with the kinds of the two header rights), size, seqno and id; its port fields mean nothing here.
     pub header: Header,
     /// The whole message, header bytes included; the first 32 are whatever the sender wrote, id excepted.
@@ -34,14 +39,48 @@ pub struct Message<H: Host> {
     /// By index; taken out by whoever uses one.
     pub capabilities: Vec<Option<Capability<H>>>,
     pub(crate) carries_receive: bool,
+    /// The next in a queue.
+    pub(crate) next: Option<Message<H>>,
+}
+
+impl<H: Host> Deref for Message<H> {
+    type Target = Contents<H>;
+    fn deref(&self) -> &Contents<H> {
+        &self.0[0]
+    }
+}
+
+impl<H: Host> DerefMut for Message<H> {
+    fn deref_mut(&mut self) -> &mut Contents<H> {
+        &mut self.0[0]
+    }
 }
 
 const FIRST_TRY: usize = 128;
 const LAST_TRY: usize = 8192;
 
 impl<H: Host> Message<H> {
-    pub(crate) fn assemble(header: Header, bytes: Vec<u8>, remote: Right<H>, local: Option<Right<H>>) -> Self {
-        Self { header, bytes, remote, local, capabilities: Vec::new(), carries_receive: false }
+    /// Bytes on their way, without rights yet. Everything else about a message needs no memory.
+    pub(crate) fn new(header: Header, bytes: Vec<u8>) -> Result<Self, Code> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(1).map_err(|_| Code::RESOURCE_SHORTAGE)?;
+        room.push(Contents {
+            header,
+            bytes,
+            remote: Right::null(),
+            local: None,
+            capabilities: Vec::new(),
+            carries_receive: false,
+            next: None,
+        });
+        // A vector of one becomes a box of one where it is.
+        room.into_boxed_slice().try_into().map(Self).map_err(|_| Code::RESOURCE_SHORTAGE)
+    }
+
+    /// What is in it.
+    pub(crate) fn open(self) -> Contents<H> {
+        let [contents] = *self.0;
+        contents
     }
 
     /// Its size in bytes.
@@ -50,8 +89,32 @@ impl<H: Host> Message<H> {
         self.bytes.len() as u32
     }
 
-    /// A message of the kernel's own. Ports and memory among its items hold indices into `capabilities` (a null one stands for
-    /// [`Capability::Null`]). On an error (no memory, larger than 8 KiB) all that was given is ended; `remote` without notification.
+    /// A message of the kernel's own, not addressed yet: all that can fail about one (no memory; larger than 8 KiB). `items` may be called
+    /// several times, with more and more room.
+    pub fn draft(id: i32, items: impl Fn(&mut Writer<'_>) -> Result<(), Malformed>) -> Result<Self, Code> {
+        let header = Header { id, ..Header::default() };
+        let bytes = encode(header, items)?;
+        let complex = Header::read(&bytes).map_or(0, |written| written.bits & COMPLEX);
+        Self::new(Header { bits: complex, size: bytes.len() as u32, ..header }, bytes)
+    }
+
+    /// Likewise, of a table's message.
+    pub fn draft_of(message: &impl abi::Message) -> Result<Self, Code> {
+        Self::draft(id_of(message), |writer| message.encode(writer))
+    }
+
+    /// Addresses a draft. Ports and memory among its items hold indices into `capabilities` (a null one stands for [`Capability::Null`]).
+    #[must_use]
+    pub fn to(mut self, remote: Right<H>, local: Option<Right<H>>, capabilities: Vec<Option<Capability<H>>>) -> Self {
+        let contents = &mut *self;
+        contents.header.bits |= Header::bits(remote.received_kind(), local.as_ref().map_or(0, Right::received_kind));
+        contents.carries_receive = capabilities.iter().flatten().any(Capability::carries_receive);
+        contents.capabilities = capabilities;
+        (contents.remote, contents.local) = (remote, local);
+        self
+    }
+
+    /// A message of the kernel's own, drafted and addressed. On an error all that was given is ended; `remote` without notification.
     pub fn from_kernel(
         remote: Right<H>,
         local: Option<Right<H>>,
@@ -63,7 +126,6 @@ impl<H: Host> Message<H> {
     }
 
     /// Like [`Message::from_kernel`], with the id and the items given apart: replies begin with a return code.
-    /// `items` may be called several times, with more and more room.
     pub fn build(
         remote: Right<H>,
         local: Option<Right<H>>,
@@ -72,15 +134,8 @@ impl<H: Host> Message<H> {
         effects: &mut Effects<H>,
         items: impl Fn(&mut Writer<'_>) -> Result<(), Malformed>,
     ) -> Result<Self, Code> {
-        let kinds = Header::bits(remote.received_kind(), local.as_ref().map_or(0, Right::received_kind));
-        let header = Header { bits: kinds, id, ..Header::default() };
-        match encode(header, items) {
-            Ok(bytes) => {
-                let complex = Header::read(&bytes).map_or(0, |written| written.bits & COMPLEX);
-                let header = Header { bits: kinds | complex, size: bytes.len() as u32, ..header };
-                let carries_receive = capabilities.iter().flatten().any(Capability::carries_receive);
-                Ok(Self { header, bytes, remote, local, capabilities, carries_receive })
-            }
+        match Self::draft(id, items) {
+            Ok(draft) => Ok(draft.to(remote, local, capabilities)),
             Err(code) => {
                 remote.consume(effects);
                 local.into_iter().for_each(|right| right.destroy(effects));
@@ -122,7 +177,7 @@ impl<H: Host> Message<H> {
 
     /// Ends it and all that it carries.
     pub fn destroy(self, effects: &mut Effects<H>) {
-        let Self { remote, local, capabilities, .. } = self;
+        let Contents { remote, local, capabilities, .. } = self.open();
         remote.destroy(effects);
         local.into_iter().for_each(|right| right.destroy(effects));
         effects.end(Doomed::Capabilities(capabilities));
@@ -130,7 +185,7 @@ impl<H: Host> Message<H> {
 
     /// Ends a message that was executed: like `destroy`, but its destination's send-once right counts as used.
     pub fn consume(self, effects: &mut Effects<H>) {
-        let Self { remote, local, capabilities, .. } = self;
+        let Contents { remote, local, capabilities, .. } = self.open();
         remote.consume(effects);
         local.into_iter().for_each(|right| right.destroy(effects));
         effects.end(Doomed::Capabilities(capabilities));

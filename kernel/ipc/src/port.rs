@@ -3,7 +3,6 @@
 //! The receiver is a name in a space, a kernel object, nobody yet (the receive right is in a message or in the kernel's hands), or
 //! gone for ever. All of it is behind one lock per port; what a change makes necessary elsewhere goes into [`Effects`].
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,8 +11,8 @@ use spin::Mutex;
 
 use crate::effects::{Doomed, Effect, Effects, Wake};
 use crate::list::{List, Place};
-use crate::message::Message;
 use crate::notice::Event;
+use crate::queue::Queue;
 use crate::request::Request;
 use crate::right::{Right, RightKind};
 use crate::set::PortSet;
@@ -49,7 +48,7 @@ pub(crate) enum Receiver<H: Host> {
 
 pub(crate) struct State<H: Host> {
     pub(crate) receiver: Receiver<H>,
-    pub(crate) queue: VecDeque<Message<H>>,
+    pub(crate) queue: Queue<H>,
     pub(crate) limit: u32,
     pub(crate) seqno: u32,
     pub(crate) make_sends: u32,
@@ -73,7 +72,7 @@ impl<H: Host> Port<H> {
         probe::<Self>()?;
         let state = State {
             receiver,
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             limit: QUEUE_LIMIT_DEFAULT,
             seqno: 0,
             make_sends: 0,
@@ -176,7 +175,7 @@ impl<H: Host> Port<H> {
         let receiver = core::mem::replace(&mut state.receiver, Receiver::Dead);
         self.dead.store(true, Ordering::Release);
         state.payload = None;
-        effects.end(Doomed::Queue(core::mem::take(&mut state.queue)));
+        effects.end(Doomed::Queue(core::mem::replace(&mut state.queue, Queue::new())));
         effects.end(Doomed::Receivers(core::mem::replace(&mut state.receivers, List::new()), Code::RCV_PORT_DIED));
         effects.end(Doomed::Senders(core::mem::replace(&mut state.senders, List::new())));
         effects.end(Doomed::Requests(core::mem::replace(&mut state.requests, List::new())));

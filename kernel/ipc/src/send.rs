@@ -29,7 +29,7 @@ pub enum Sent<H: Host> {
     Full { message: Message<H>, token: Option<WaitToken<H>> },
     /// The port died, or the message carries a receive right into its own queue: destroy it. The sender's call succeeds.
     Dead(Message<H>),
-    /// No memory to queue it (SEND_NO_BUFFER).
+    /// The queue is full and there is no memory to queue the waiter (SEND_NO_BUFFER).
     NoMemory(Message<H>),
 }
 
@@ -66,10 +66,7 @@ impl<H: Host> State<H> {
         {
             return self.refuse(port, message, waiter);
         }
-        if self.queue.try_reserve(1).is_err() {
-            return Sent::NoMemory(message);
-        }
-        self.queue.push_back(message);
+        self.queue.push(message);
         if self.listed.is_none() && self.set.is_some() {
             self.publish(port, effects);
         }

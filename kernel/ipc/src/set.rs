@@ -158,7 +158,7 @@ impl<H: Host> State<H> {
 
     /// Takes the first message and gives it its number.
     pub(crate) fn dequeue(&mut self, effects: &mut Effects<H>) -> Option<crate::Message<H>> {
-        let mut message = self.queue.pop_front()?;
+        let mut message = self.queue.pop()?;
         self.number(&mut message);
         self.admit_sender(effects);
         Some(message)

@@ -33,13 +33,35 @@ impl<M: Machine> Kernel<M> {
         self.work_off(effects);
     }
 
-    /// Sends a message of the kernel's own to a right, which is used up.
-    pub(crate) fn send_to(&self, to: Right<M>, items: &impl abi::Message, capabilities: Vec<Option<Capability<M>>>) {
+    /// A message of the kernel's own, still without what it carries. None if there is no memory for it: whoever relies on it takes back what it
+    /// was about. Sending it needs none.
+    pub(crate) fn draft(&self, items: &impl abi::Message) -> Option<Message<M>> {
+        #[cfg(test)]
+        if crate::fake::memory_fails() {
+            return None;
+        }
+        Message::draft_of(items).ok()
+    }
+
+    /// Sends a draft to a right, which is used up.
+    pub(crate) fn send_to(&self, to: Right<M>, draft: Message<M>, capabilities: Vec<Option<Capability<M>>>) {
+        if to.port().is_some() {
+            return self.send(draft.to(to, None, capabilities));
+        }
         let mut effects = Effects::new();
-        if to.port().is_none() {
-            capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
-        } else if let Ok(message) = Message::from_kernel(to, None, items, capabilities, &mut effects) {
-            self.send(message);
+        capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
+        self.work_off_if_any(effects);
+    }
+
+    /// Sends what nobody waits for: without memory it isn't sent.
+    pub(crate) fn inform(&self, to: Right<M>, items: &impl abi::Message, capabilities: Vec<Option<Capability<M>>>) {
+        let mut effects = Effects::new();
+        match self.draft(items) {
+            Some(draft) => self.send_to(to, draft, capabilities),
+            None => {
+                to.destroy(&mut effects);
+                capabilities.into_iter().flatten().for_each(|capability| capability.destroy(&mut effects));
+            }
         }
         self.work_off_if_any(effects);
     }

@@ -89,7 +89,11 @@ impl<M: Machine> Kernel<M> {
         }
         self.trace.step(self.machine, Life::Touched, abort.address);
         self.trace.step(self.machine, Life::Faulted, abort.address);
-        let next = self.until(thread, || self.vm.fault(map, abort.address, access(abort)));
+        // Even a page that is there may need tables.
+        let next = self.until(thread, || match self.room(thread) {
+            Outcome::Done => self.vm.fault(map, abort.address, access(abort)),
+            shortage => shortage,
+        });
         if let Next::Go = next {
             self.trace.step(self.machine, Life::Entered, abort.address);
         }
@@ -125,18 +129,18 @@ impl<M: Machine> Kernel<M> {
             Outcome::Again => Heeded::Again,
             Outcome::Refuse(code) => Heeded::Next(Next::Refused(code)),
             Outcome::Wait(key) => Heeded::Wait(key),
-            Outcome::Ask(ask) => {
-                self.ask(ask);
-                Heeded::Again
-            }
-            Outcome::Shortage => {
-                self.memory_waiters.store(true, core::sync::atomic::Ordering::SeqCst);
-                match self.find_memory() {
-                    Found::Memory => Heeded::Again,
-                    Found::Coming => Heeded::Wait(MEMORY_KEY),
-                    Found::None => Heeded::Next(Next::Refused(Code::RESOURCE_SHORTAGE)),
-                }
-            }
+            Outcome::Ask(ask) if self.ask(ask) => Heeded::Again,
+            Outcome::Ask(_) | Outcome::Shortage => self.short(),
+        }
+    }
+
+    /// There is no memory for something.
+    fn short(&self) -> Heeded {
+        self.memory_waiters.store(true, core::sync::atomic::Ordering::SeqCst);
+        match self.find_memory() {
+            Found::Memory => Heeded::Again,
+            Found::Coming => Heeded::Wait(MEMORY_KEY),
+            Found::None => Heeded::Next(Next::Refused(Code::RESOURCE_SHORTAGE)),
         }
     }
 

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
-use abi::Code;
 use frames::Pool;
 use sched::{RunQueues, Timeouts, WaitTable};
 use vm::{Core, Vm};
@@ -135,11 +134,6 @@ impl<M: Machine> Kernel<M> {
         let _ = core::fmt::Write::write_fmt(&mut Console(self.machine), text);
     }
 
-    /// Whether the kernel has memory for the small things that an operation may need. If not, it isn't begun.
-    pub(crate) fn headroom(&self) -> Result<(), Code> {
-        if self.pool.available() < HEADROOM_FRAMES { Err(Code::RESOURCE_SHORTAGE) } else { Ok(()) }
-    }
-
     /// Threads wait for memory: there is some again.
     pub(crate) fn wake_memory_waiters(&self) {
         if self.memory_waiters.swap(false, Ordering::SeqCst) {
@@ -147,6 +141,3 @@ impl<M: Machine> Kernel<M> {
         }
     }
 }
-
-/// What one trap on each of eight CPUs can need at most for its small records.
-const HEADROOM_FRAMES: usize = 16;

@@ -10,11 +10,12 @@ use abi::message::{HEADER_BYTES, MESSAGE_MAX, Reader, kind};
 use abi::trap::option;
 use abi::{Code, Header};
 use ipc::{How, Receive, Received, Sent};
+use vm::Outcome;
 
 use crate::carrier::TaskCarrier;
 use crate::fault::Next;
 use crate::kernel::Kernel;
-use crate::kobject::{Capability, Effects, Message};
+use crate::kobject::{Capability, Effects, Message, Object};
 use crate::machine::{Abort, Machine};
 use crate::run::Step;
 use crate::thread::{Body, Delivery, Resume, Thread};
@@ -74,6 +75,7 @@ impl<M: Machine> Kernel<M> {
         match self.message_in(thread, &arguments) {
             Ok(message) => self.message_step(thread, body, MessageStep::Send(message)),
             Err(Refused::Code(code)) => trap_return(body, code),
+            Err(Refused::Shortage) => self.await_room(thread, body, Code::SEND_NO_BUFFER),
             Err(Refused::Fault(abort)) => {
                 body.resume = Resume::TrapFault(abort);
                 Step::Continue
@@ -103,7 +105,9 @@ impl<M: Machine> Kernel<M> {
 
     /// Copies a message in.
     fn message_in(&self, thread: &Arc<Thread<M>>, arguments: &Arguments) -> Result<Message<M>, Refused> {
-        self.headroom().map_err(|_| Refused::Code(Code::SEND_NO_BUFFER))?;
+        if self.room(thread) != Outcome::Done && !self.is_answer(thread, arguments)? {
+            return Err(Refused::Shortage);
+        }
         let size = arguments.send_size as usize;
         if size < HEADER_BYTES || !size.is_multiple_of(8) {
             return Err(Refused::Code(Code::SEND_MSG_TOO_SMALL));
@@ -124,6 +128,14 @@ impl<M: Machine> Kernel<M> {
         let message = ipc::copyin(&task.space, &header, bytes, &mut TaskCarrier { kernel: self, task }, &mut effects);
         self.work_off_if_any(effects);
         message.map_err(Refused::Code)
+    }
+
+    /// Whether a message is for a memory object's control port: what a pager answers must get through, whoever it is.
+    fn is_answer(&self, thread: &Thread<M>, arguments: &Arguments) -> Result<bool, Refused> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.machine.read_user(arguments.address, &mut bytes).map_err(Refused::Fault)?;
+        let object = Header::read(&bytes).map(|header| thread.task.space.object(header.remote as u32));
+        Ok(matches!(object, Some(Ok(Object::Control(_)))))
     }
 
     /// Makes arrays of rights resident, since reading them can't wait once rights are being moved.
@@ -321,6 +333,8 @@ impl<M: Machine> Kernel<M> {
 
 enum Refused {
     Code(Code),
+    /// There is no room for it now.
+    Shortage,
     Fault(Abort),
 }
 
@@ -331,16 +345,16 @@ pub(crate) fn trap_return<M: Machine>(body: &mut Body<M>, code: Code) -> Step {
     Step::Continue
 }
 
-fn clean_edges<M: Machine>(kernel: &Kernel<M>, message: &mut Message<M>) -> vm::Outcome {
+fn clean_edges<M: Machine>(kernel: &Kernel<M>, message: &mut Message<M>) -> Outcome {
     for capability in message.capabilities.iter_mut().flatten() {
         if let Capability::Memory { memory, .. } = capability {
             match memory.clean_edges(&kernel.vm) {
-                vm::Outcome::Done => (),
+                Outcome::Done => (),
                 other => return other,
             }
         }
     }
-    vm::Outcome::Done
+    Outcome::Done
 }
 
 fn drop_unclean<M: Machine>(message: &mut Message<M>) {

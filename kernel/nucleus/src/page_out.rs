@@ -1,10 +1,18 @@
 //! When memory is short: runs the page-out engine until enough is free or on its way, and decides when nothing can be done any more.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
+use abi::Code;
+use vm::Outcome;
+
+use crate::fault::Next;
 use crate::kernel::Kernel;
+use crate::mach_msg::trap_return;
 use crate::machine::Machine;
+use crate::run::Step;
+use crate::thread::{Body, Resume, Thread};
 
 /// What threads wait for when there is no memory. No page has this key: it is no address.
 pub(crate) const MEMORY_KEY: u64 = 1;
@@ -27,34 +35,67 @@ const PATIENCE_NS: u64 = 2_000_000_000;
 /// Not since any time.
 const NEVER: u64 = u64::MAX;
 
+/// What one trap on each of eight CPUs can need at most for its small records.
+const ROOM_FRAMES: usize = 16;
+
 /// Steps that find nothing before the hand has certainly been over all frames often enough.
 const ROUNDS: usize = 4;
 
 impl<M: Machine> Kernel<M> {
     /// Between two exceptions, if memory is low: a few steps.
     pub(crate) fn page_out_if_needed(&self) {
-        if self.pool.is_low() && self.machine.now() >= self.page_out_rest.load(Ordering::Relaxed) && !self.page_out_steps(self.low_goal()) {
+        if self.pool.is_low() && self.machine.now() >= self.page_out_rest.load(Ordering::Relaxed) && !self.look_for_memory() {
             self.page_out_rest.store(self.machine.now() + REST_NS, Ordering::Relaxed);
         }
         self.wake_memory_waiters_if_any();
     }
 
+    /// Whether there is memory for the kernel's records of what a thread asks for: tables, messages, names. The last reserve is for what frees
+    /// memory, so a pager always goes on: an answer that it could not send would never come.
+    fn has_room(&self, thread: &Thread<M>) -> bool {
+        !self.pool.is_low() || self.pool.available() >= self.pool.reserves().pager.max(ROOM_FRAMES) || thread.task.map.is_pagers()
+    }
+
+    /// Likewise, as an engine says it.
+    pub(crate) fn room(&self, thread: &Thread<M>) -> Outcome {
+        if self.has_room(thread) { Outcome::Done } else { Outcome::Shortage }
+    }
+
+    /// A trap found no room: waits for some and begins it again, or ends it with a code if there will be none.
+    pub(crate) fn await_room(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, refusal: Code) -> Step {
+        let _ = self.take_delivery(thread);
+        let next = self.until(thread, || self.room(thread));
+        body.resume = Resume::Trap;
+        match next {
+            Next::Go => Step::Continue,
+            Next::Leave => Step::Leave,
+            Next::Refused(_) => trap_return(body, refusal),
+        }
+    }
+
     /// An operation found no memory.
     pub(crate) fn find_memory(&self) -> Found {
-        let progress = self.page_out_steps(self.low_goal());
+        let progress = self.look_for_memory();
         if self.pool.available() > self.pool.reserves().user {
-            self.hopeless_since.store(NEVER, Ordering::Relaxed);
             return Found::Memory;
-        }
-        if progress || self.vm.core().returning() > 0 || self.transfers_pending() {
-            self.hopeless_since.store(NEVER, Ordering::Relaxed);
-            return Found::Coming;
         }
         // Dirty pages that have nowhere to go stay for ever; pages that are merely all in use do not.
         let core = self.vm.core();
         let nowhere = core.is_swap_full() || core.default_policy().is_none();
-        let since = self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
-        if nowhere || since != NEVER && self.machine.now() - since > PATIENCE_NS { Found::None } else { Found::Coming }
+        if !progress && (nowhere || self.is_hopeless()) { Found::None } else { Found::Coming }
+    }
+
+    /// Pages out, and remembers since when that was in vain. True if there is memory, or some is on its way.
+    fn look_for_memory(&self) -> bool {
+        let found = self.page_out_steps(self.low_goal());
+        let is_coming = found || self.vm.core().returning() > 0 || self.transfers_pending();
+        let progress = is_coming || self.pool.available() > self.pool.reserves().user;
+        if progress {
+            self.hopeless_since.store(NEVER, Ordering::Relaxed);
+        } else {
+            self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
+        }
+        progress
     }
 
     /// Frames to free or send home.

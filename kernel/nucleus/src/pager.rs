@@ -19,7 +19,7 @@ use abi::vm::{CopyStrategy, PAGE_SIZE, Protection};
 use vm::{Action, Ask, Home, PagerId, PagerPolicy};
 
 use crate::kernel::Kernel;
-use crate::kobject::{Capability, Effects, Object, Port, Right};
+use crate::kobject::{Capability, Effects, Message, Object, Port, Right};
 use crate::machine::Machine;
 use crate::out_of_line::OutOfLine;
 
@@ -53,6 +53,12 @@ pub(crate) struct Outstanding<M: Machine> {
     pub(crate) pager: Arc<Pager<M>>,
     pub(crate) first: u64,
     pub(crate) pages: u64,
+}
+
+impl<M: Machine> Clone for Outstanding<M> {
+    fn clone(&self) -> Self {
+        Self { pager: Arc::clone(&self.pager), ..*self }
+    }
 }
 
 const MAKE: u8 = kind::MOVE_SEND;
@@ -148,30 +154,38 @@ const fn item(index: u32, kind: u8) -> PortItem {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Says hello to a new object's pager.
-    pub(crate) fn pager_init(&self, pager: &Arc<Pager<M>>) {
-        let request = memory_object_init::Request { control: item(0, MAKE), name: item(1, MAKE), page_size: PAGE_SIZE };
-        let rights = alloc::vec![Some(Capability::Right(pager.control_right())), Some(Capability::Right(pager.name_right()))];
-        self.send_to(pager.memory_object(), &request, rights);
+    /// What a new object's pager is told first; none if there is no memory for it.
+    pub(crate) fn hello(&self) -> Option<Message<M>> {
+        self.draft(&memory_object_init::Request { control: item(0, MAKE), name: item(1, MAKE), page_size: PAGE_SIZE })
     }
 
-    /// Gives the default pager the object that anonymous memory lives in.
-    pub(crate) fn pager_create(&self, manager: &Right<M>, pager: &Arc<Pager<M>>, receive: Right<M>) {
-        let request = memory_object_create::Request {
+    /// Says hello to a new object's pager.
+    pub(crate) fn pager_init(&self, pager: &Arc<Pager<M>>, hello: Message<M>) {
+        let rights = alloc::vec![Some(Capability::Right(pager.control_right())), Some(Capability::Right(pager.name_right()))];
+        self.send_to(pager.memory_object(), hello, rights);
+    }
+
+    /// What a default pager is told first; none if there is no memory for it.
+    pub(crate) fn creation(&self) -> Option<Message<M>> {
+        self.draft(&memory_object_create::Request {
             new_object: item(0, kind::MOVE_RECEIVE),
             new_size: 0,
             new_control: item(1, MAKE),
             new_name: item(2, MAKE),
             new_page_size: PAGE_SIZE,
-        };
-        let rights = [receive, pager.control_right(), pager.name_right()];
-        let rights = rights.into_iter().map(|right| Some(Capability::Right(right))).collect();
-        self.send_to(manager.copy_send(), &request, rights);
+        })
     }
 
-    /// memory_object_data_request. If it can't be sent, the pages are as if nobody had asked.
-    pub(crate) fn ask(&self, ask: Ask) {
-        let Some(pager) = self.pagers.by_id(ask.pager) else { return };
+    /// Gives the default pager the object that anonymous memory lives in.
+    pub(crate) fn pager_create(&self, manager: &Right<M>, pager: &Arc<Pager<M>>, receive: Right<M>, creation: Message<M>) {
+        let rights = [receive, pager.control_right(), pager.name_right()];
+        let rights = rights.into_iter().map(|right| Some(Capability::Right(right))).collect();
+        self.send_to(manager.copy_send(), creation, rights);
+    }
+
+    /// memory_object_data_request. False if there is no memory to send it: the pages are as if nobody had asked.
+    pub(crate) fn ask(&self, ask: Ask) -> bool {
+        let Some(pager) = self.pagers.by_id(ask.pager) else { return true };
         self.trace.step(self.machine, Life::Missed, ask.first * PAGE_SIZE);
         let access = if ask.write { Protection::DEFAULT } else { Protection::READ };
         let request = memory_object_data_request::Request {
@@ -181,15 +195,22 @@ impl<M: Machine> Kernel<M> {
             desired_access: access.bits(),
         };
         let outstanding = Outstanding { pager: Arc::clone(&pager), first: ask.first, pages: u64::from(ask.pages) };
-        let deadline = pager.deadline(self.machine.now());
-        let is_noted = self.pagers.note(outstanding, deadline);
-        if !is_noted || pager.is_dead.load(Ordering::Acquire) {
-            self.with_wake(|wake| self.vm.forget_request(&pager.home, ask.first, u64::from(ask.pages), wake));
-            return;
+        let draft = self.draft(&request);
+        if draft.is_some() {
+            self.pagers.note(outstanding, pager.deadline(self.machine.now()));
         }
-        self.trace.step(self.machine, Life::Asked, request.offset);
-        self.send_to(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
-        self.trace.step(self.machine, Life::Carried, request.offset);
+        match draft {
+            Some(draft) if !pager.is_dead.load(Ordering::Acquire) => {
+                self.trace.step(self.machine, Life::Asked, request.offset);
+                self.send_to(pager.memory_object(), draft, alloc::vec![Some(Capability::Right(pager.control_right()))]);
+                self.trace.step(self.machine, Life::Carried, request.offset);
+                true
+            }
+            unsent => {
+                self.with_wake(|wake| self.vm.forget_request(&pager.home, ask.first, u64::from(ask.pages), wake));
+                unsent.is_some()
+            }
+        }
     }
 
     /// An answer came: runs the engine, which wakes who waited.
@@ -198,7 +219,7 @@ impl<M: Machine> Kernel<M> {
         self.with_wake(engine);
     }
 
-    /// Does what page-out decided.
+    /// Does what page-out decided. Pages of which the pager can't be told stay.
     pub(crate) fn act(&self, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -210,13 +231,16 @@ impl<M: Machine> Kernel<M> {
                         offset: first * PAGE_SIZE,
                         length: u64::from(pages) * PAGE_SIZE,
                     };
-                    self.send_to(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
+                    match self.draft(&request) {
+                        Some(draft) => {
+                            self.send_to(pager.memory_object(), draft, alloc::vec![Some(Capability::Right(pager.control_right()))])
+                        }
+                        None => self.vm.return_unsent(&pager.home, first, u64::from(pages)),
+                    }
                 }
-                Action::Data { pager, first, data } => {
-                    let Some(pager) = self.pagers.by_id(pager) else { continue };
+                Action::Data { home, first, data } => {
+                    let size = data.bytes();
                     self.trace.step(self.machine, Life::Returned, first * PAGE_SIZE);
-                    let memory = OutOfLine::whole(data);
-                    let size = memory.size;
                     let request = memory_object_data_return::Request {
                         control: item(0, MAKE),
                         offset: first * PAGE_SIZE,
@@ -224,8 +248,15 @@ impl<M: Machine> Kernel<M> {
                         dirty: true,
                         kernel_copy: false,
                     };
-                    let carried = alloc::vec![Some(Capability::Right(pager.control_right())), Some(Capability::Memory { memory, size }),];
-                    self.send_to(pager.memory_object(), &request, carried);
+                    let (Some(draft), Some(pager)) = (self.draft(&request), self.pagers.by_id(home.pager())) else {
+                        self.with_wake(|wake| self.vm.data_unsent(&home, first, &data, wake));
+                        continue;
+                    };
+                    self.vm.data_leaves(&home, &data);
+                    let memory = Capability::Memory { memory: OutOfLine::whole(data), size };
+                    let carried = alloc::vec![Some(Capability::Right(pager.control_right())), Some(memory)];
+                    self.send_to(pager.memory_object(), draft, carried);
+                    self.with_wake(|wake| self.vm.data_sent(&home, first, size / PAGE_SIZE, wake));
                 }
             }
         }
@@ -342,10 +373,16 @@ impl<M: Machine> Kernel<M> {
     /// Objects that nobody uses any more: their dirty pages go home, then they are terminated. Extents that are empty are discarded.
     pub(crate) fn pagers_step(&self) {
         // What is sent here leads here again: one at a time does it, for all.
-        while self.vm.core().has_chores() && !self.chores.swap(true, Ordering::AcqRel) {
+        let mut is_short = false;
+        while !is_short && self.vm.core().has_chores() && !self.chores.swap(true, Ordering::AcqRel) {
             while let Some(id) = self.vm.core().take_unused() {
-                if let Some(pager) = self.pagers.by_id(id) {
-                    self.pager_unused(&pager);
+                if let Some(pager) = self.pagers.by_id(id)
+                    && !self.pager_unused(&pager)
+                {
+                    // Later, when there is memory to tell it.
+                    self.vm.core().object_unused(id);
+                    is_short = true;
+                    break;
                 }
             }
             self.discard_extents();
@@ -353,13 +390,17 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn pager_unused(&self, pager: &Arc<Pager<M>>) {
-        let Home::Object(object) = &pager.home else { return };
+    /// Ends an unused object. False if there is no memory to tell its pager.
+    fn pager_unused(&self, pager: &Arc<Pager<M>>) -> bool {
+        let Home::Object(object) = &pager.home else { return true };
         let (ready, may_cache, strategy) = pager.attributes();
         // What isn't ready yet is looked at when it is.
         if object.is_used() || !ready || may_cache {
-            return;
+            return true;
         }
+        let Some(farewell) = self.draft(&memory_object_terminate::Request { control: item(0, MAKE), name: item(1, MAKE) }) else {
+            return false;
+        };
         if strategy != CopyStrategy::Temporary {
             let mut actions = Vec::new();
             self.vm.clean(object, 0, u64::MAX / PAGE_SIZE, &mut actions);
@@ -368,12 +409,12 @@ impl<M: Machine> Kernel<M> {
             self.act(as_data);
         }
         if pager.is_dead.swap(true, Ordering::AcqRel) {
-            return;
+            return true;
         }
-        let request = memory_object_terminate::Request { control: item(0, MAKE), name: item(1, MAKE) };
         let rights = alloc::vec![Some(Capability::Right(pager.control_right())), Some(Capability::Right(pager.name_right()))];
-        self.send_to(pager.memory_object(), &request, rights);
+        self.send_to(pager.memory_object(), farewell, rights);
         self.close_pager(pager);
+        true
     }
 
     fn discard_extents(&self) {
@@ -386,16 +427,17 @@ impl<M: Machine> Kernel<M> {
                     offset: u64::from(extent) * bytes,
                     length: bytes,
                 };
-                self.send_to(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
+                // Without it, the pager keeps what nobody reads until something else is written there.
+                self.inform(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
             }
             self.vm.core().extent_discarded(extent);
         }
     }
 
-    /// A device's transfer for a pager ended in an error.
+    /// A device's transfer for a pager ended in an error. The pages are still the kernel's, or asked for again: the pager only learns why.
     pub(crate) fn tell_device_failed(&self, pager: &Arc<Pager<M>>, first: u64, pages: u64, result: Code) {
         let request =
             memory_object_device_failed::Request { control: item(0, MAKE), offset: first * PAGE_SIZE, length: pages * PAGE_SIZE, result };
-        self.send_to(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
+        self.inform(pager.memory_object(), &request, alloc::vec![Some(Capability::Right(pager.control_right()))]);
     }
 }

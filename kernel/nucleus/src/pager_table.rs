@@ -85,16 +85,15 @@ impl<M: Machine> PagerTable<M> {
     }
 
     /// Remembers a request. It is always remembered: the next one for the same page replaces it.
-    pub(crate) fn note(&self, request: Outstanding<M>, deadline: Option<u64>) -> bool {
+    pub(crate) fn note(&self, request: Outstanding<M>, deadline: Option<u64>) {
         let deadline = deadline.unwrap_or(NEVER);
         if deadline == NEVER && request.pager.id != PagerId::DEFAULT {
-            return true;
+            return;
         }
         let mut inner = self.inner.lock();
         inner.requests.insert((request.pager.id.0, request.first), (request, deadline));
         // Under the lock, as `late` does: it must not put back what it found before.
         self.next.fetch_min(deadline, Ordering::Relaxed);
-        true
     }
 
     /// An answer for these pages came: what is left of the request they are part of stays out.
@@ -111,7 +110,7 @@ impl<M: Machine> PagerTable<M> {
         }
     }
 
-    /// Takes a request that is late.
+    /// Finds a request that is late, once. It stays out: if the default pager ends, whoever waits for it is told.
     pub(crate) fn late(&self, now: u64) -> Option<Outstanding<M>> {
         if self.next.load(Ordering::Relaxed) > now {
             return None;
@@ -122,7 +121,9 @@ impl<M: Machine> PagerTable<M> {
             let next = inner.requests.values().map(|(_, deadline)| *deadline).min().unwrap_or(NEVER);
             self.next.store(next, Ordering::Relaxed);
         }
-        inner.requests.remove(&late?).map(|(request, _)| request)
+        let (request, deadline) = inner.requests.get_mut(&late?)?;
+        *deadline = NEVER;
+        Some(request.clone())
     }
 
     /// The requests of an object: first page and pages.
@@ -154,13 +155,17 @@ impl<M: Machine> Kernel<M> {
             self.work_off_if_any(effects);
             return Ok(Object::used(&object));
         }
+        let Some(hello) = self.hello() else {
+            self.end_rights([right]);
+            return Err(Code::RESOURCE_SHORTAGE);
+        };
         let id = self.pagers.new_id();
         let object = Object::with_pager(self.vm.core(), id);
         let used = Object::used(&object);
         let pager = self.watched_pager(id, Home::Object(object), right)?;
         match self.pagers.add(Arc::clone(&pager)) {
             Ok(()) => {
-                self.pager_init(&pager);
+                self.pager_init(&pager, hello);
                 Ok(used)
             }
             // Another CPU was quicker: its object is the one.
@@ -237,11 +242,12 @@ impl<M: Machine> Kernel<M> {
             self.work_off(effects);
             return Err(Code::NO_ACCESS);
         }
-        match self.default_object() {
-            Ok((pager, receive)) => {
+        let made = self.creation().ok_or(Code::RESOURCE_SHORTAGE).and_then(|creation| Ok((self.default_object()?, creation)));
+        match made {
+            Ok(((pager, receive), creation)) => {
                 let before = self.default_manager.lock().replace(manager.copy_send());
                 self.vm.core().set_default_policy(Some(vm::PagerPolicy::default()));
-                self.pager_create(&manager, &pager, receive);
+                self.pager_create(&manager, &pager, receive, creation);
                 self.end_rights(before.into_iter().chain([manager]));
                 Ok(old)
             }

@@ -21,6 +21,8 @@ use crate::wait::Waiting;
 enum Stopped {
     /// User memory must come first.
     Fault(Abort),
+    /// There is no memory for it now.
+    Shortage,
     Code(Code),
 }
 
@@ -85,6 +87,7 @@ impl<M: Machine> Kernel<M> {
                 Step::Continue
             }
             Err(Stopped::Code(code)) => trap_return(body, code),
+            Err(Stopped::Shortage) => self.await_room(thread, body, Code::RESOURCE_SHORTAGE),
             Err(Stopped::Fault(abort)) => {
                 body.resume = Resume::TrapFault(abort);
                 Step::Continue
@@ -119,6 +122,10 @@ impl<M: Machine> Kernel<M> {
             Ok(Object::Task(task)) => Ok(task),
             _ => Err(Stopped::Code(Code::SEND_INTERRUPTED)),
         }
+    }
+
+    fn make_room(&self, thread: &Thread<M>) -> Result<(), Stopped> {
+        if self.room(thread) == vm::Outcome::Done { Ok(()) } else { Err(Stopped::Shortage) }
     }
 
     fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Stopped> {
@@ -170,7 +177,7 @@ impl<M: Machine> Kernel<M> {
     fn trap_vm_allocate(&self, thread: &Arc<Thread<M>>, body: &Body<M>) -> Result<u32, Stopped> {
         let [name, pointer, size, anywhere, ..] = body.registers.x;
         let task = self.local_task(thread, name)?;
-        self.headroom()?;
+        self.make_room(thread)?;
         let address = u64::from_le_bytes(self.read(pointer)?);
         // The result's place must be there before anything is allocated.
         self.write(pointer, &address.to_le_bytes())?;
@@ -198,7 +205,7 @@ impl<M: Machine> Kernel<M> {
         if object as u32 != 0 {
             return Err(Stopped::Code(Code::SEND_INTERRUPTED));
         }
-        self.headroom()?;
+        self.make_room(thread)?;
         let address = u64::from_le_bytes(self.read(pointer)?);
         self.write(pointer, &address.to_le_bytes())?;
         let _ = (offset, copy);
@@ -217,7 +224,7 @@ impl<M: Machine> Kernel<M> {
     fn trap_task_create(&self, thread: &Arc<Thread<M>>, body: &Body<M>) -> Result<u32, Stopped> {
         let [name, inherit, pointer, ..] = body.registers.x;
         let task = self.local_task(thread, name)?;
-        self.headroom()?;
+        self.make_room(thread)?;
         self.write(pointer, &[0; 4])?;
         let child = self.task_create(&task, inherit as u32 != 0)?;
         let name = self.name_of(thread, child.send_right());
@@ -228,7 +235,7 @@ impl<M: Machine> Kernel<M> {
     fn trap_port_allocate(&self, thread: &Arc<Thread<M>>, body: &Body<M>) -> Result<u32, Stopped> {
         let [name, right, pointer, ..] = body.registers.x;
         let task = self.local_task(thread, name)?;
-        self.headroom()?;
+        self.make_room(thread)?;
         self.write(pointer, &[0; 4])?;
         let name = task.space.allocate(right as u32)?;
         self.write(pointer, &name.to_le_bytes())?;

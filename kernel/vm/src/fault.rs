@@ -303,7 +303,7 @@ fn look(cell: Cell<'_>, write: bool) -> Found {
     match cell.page {
         Page::Empty => Found::Missing,
         Page::Paged => Found::AtPager,
-        Page::Requested { .. } | Page::Filling { .. } | Page::Shared => Found::Wait(cell.key),
+        Page::Requested { .. } | Page::Filling { .. } | Page::Leaving | Page::Shared => Found::Wait(cell.key),
         Page::Failed { code, known } => {
             let code = *code;
             *cell.page = Page::absent(*known);

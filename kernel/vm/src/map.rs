@@ -172,6 +172,11 @@ impl<P: Pmap> Map<P> {
     pub fn wire_future(&self) {
         self.lock().wire_future = true;
     }
+
+    /// Whether it may use the pagers' reserve.
+    pub fn is_pagers(&self) -> bool {
+        self.lock().wire_future
+    }
 }
 
 impl<P: Pmap> Vm<P> {

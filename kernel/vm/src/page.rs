@@ -17,6 +17,8 @@ pub(crate) enum Page {
     Returning { frame: Frame },
     /// Being written from the frame, which the transfer owns meanwhile.
     Cleaning { frame: FrameNumber },
+    /// Taken out to be sent to its pager as data, and not sent yet: whoever asks the pager now could be heard first.
+    Leaving,
     /// At its pager only.
     Paged,
     /// At its pager, which was asked for it. `known` says that the pager must have it (it was `Paged`).
@@ -44,14 +46,14 @@ impl Page {
         match self {
             Self::Resident { kept, .. } => *kept,
             Self::Requested { known } | Self::Filling { known, .. } | Self::Failed { known, .. } => *known,
-            Self::Paged | Self::Returning { .. } | Self::Cleaning { .. } => true,
+            Self::Paged | Self::Leaving | Self::Returning { .. } | Self::Cleaning { .. } => true,
             Self::Empty | Self::Shared => false,
         }
     }
 
-    /// Whether a pager or a device has yet to answer for it.
+    /// Whether something is under way that names it by its home: its pager or a device has yet to answer, or the pager has yet to be told.
     pub(crate) const fn is_waiting(&self) -> bool {
-        matches!(self, Self::Requested { .. } | Self::Filling { .. } | Self::Returning { .. } | Self::Cleaning { .. })
+        matches!(self, Self::Requested { .. } | Self::Filling { .. } | Self::Returning { .. } | Self::Cleaning { .. } | Self::Leaving)
     }
 
     /// What a page is after its pager failed and the failure was told.

@@ -23,10 +23,10 @@ use crate::{Pmap, Vm};
 
 /// What page-out asks of the caller.
 pub enum Action {
-    /// Ask the pager where these dirty pages shall go (memory_object_return_request).
+    /// Ask the pager where these dirty pages shall go (memory_object_return_request), or say that it can't be asked: [`Vm::return_unsent`].
     Request { pager: PagerId, first: u64, pages: u32 },
-    /// Hand these pages over (memory_object_data_return, or data_initialize).
-    Data { pager: PagerId, first: u64, data: Copy },
+    /// Hand these pages over (memory_object_data_return, or data_initialize), and say how that went: [`Vm::data_sent`], [`Vm::data_unsent`].
+    Data { home: Home, first: u64, data: Copy },
 }
 
 /// Frames that the hand passes in one step.
@@ -190,16 +190,15 @@ impl<P: Pmap> Vm<P> {
         }
         let Page::Resident { frame, .. } = core::mem::take(page) else { return Evicted::No };
         self.frames.unmap(frame.number());
+        if is_swap {
+            self.core.swap.lock().asked(home);
+        }
         if run.as_data {
-            // What is asked for from now on is asked after this was sent, on the same port.
-            *page = Page::Paged;
+            *page = Page::Leaving;
             self.add_to_run(run, home, Some(frame), actions);
         } else {
             *page = Page::Returning { frame };
             self.core.add_returning(1);
-            if is_swap {
-                self.core.swap.lock().asked(home);
-            }
             self.add_to_run(run, home, None, actions);
         }
         Evicted::Dirty(home)
@@ -229,12 +228,9 @@ impl<P: Pmap> Vm<P> {
             let mut segments = core::mem::take(&mut run.segments);
             segments.push(Segment::of_frames(self.core, core::mem::take(&mut run.frames)));
             let data = Copy { segments };
-            match run.home {
-                Home::Object(_) => self.adopt_copy(&data),
-                // To send them home once more while they are on their way there would free nothing.
-                Home::Swap => self.disown_copy(&data),
-            }
-            actions.push(Action::Data { pager, first, data });
+            // Until they are sent they may have to come back.
+            self.disown_copy(&data);
+            actions.push(Action::Data { home: run.home.clone(), first, data });
             return;
         }
         if let Some(Action::Request { pager: last_pager, first: last_first, pages: last }) = actions.last_mut()

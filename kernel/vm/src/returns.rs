@@ -6,9 +6,12 @@
 use alloc::vec::Vec;
 
 use abi::Code;
+use abi::vm::PAGE_SIZE;
 
+use crate::copy::Copy;
 use crate::core_state::Counter;
 use crate::home::Home;
+use crate::leaf::Cell;
 use crate::page::Page;
 use crate::pageout::Action;
 use crate::supply::{Wake, pages_of};
@@ -66,7 +69,7 @@ impl<P: Pmap> Vm<P> {
             }
             // It may have been entered again, to be read.
             self.frames.unmap(frame.number());
-            *slot = Page::Paged;
+            *slot = Page::Leaving;
             self.add_to_run(&mut run, page, Some(frame), actions);
         });
         self.end_run(&mut run, actions);
@@ -77,10 +80,50 @@ impl<P: Pmap> Vm<P> {
         if matches!(home, Home::Swap) {
             self.core.set_swap_full(true);
         }
+        self.return_unsent(home, first, pages);
+    }
+
+    /// The pager could not be told: the pages stay, dirty, and are offered again.
+    pub fn return_unsent(&self, home: &Home, first: u64, pages: u64) {
         self.each_returning(home, first, pages, |_, slot| {
             let Page::Returning { frame, .. } = core::mem::take(slot) else { return };
             *slot = Page::Resident { frame, dirty: true, kept: false };
         });
+    }
+
+    /// Pages are about to be sent to their pager as data: what it doesn't take soon may be paged out.
+    pub fn data_leaves(&self, home: &Home, data: &Copy) {
+        // To send pages of the default pager's home once more while they are on their way there would free nothing.
+        if let Home::Object(_) = home {
+            self.adopt_copy(data);
+        }
+    }
+
+    /// Pages went to their pager as data: what is asked for from now on is asked after that, on the same port.
+    pub fn data_sent(&self, home: &Home, first: u64, pages: u64, wake: Wake<'_>) {
+        self.each_leaving(home, first, pages, wake, |_, cell| *cell.page = if home.is_dead() { Page::Empty } else { Page::Paged });
+    }
+
+    /// Pages could not be sent to their pager: they are back, dirty.
+    pub fn data_unsent(&self, home: &Home, first: u64, data: &Copy, wake: Wake<'_>) {
+        self.each_leaving(home, first, data.bytes() / PAGE_SIZE, wake, |page, cell| {
+            let frame = data.page(page - first).and_then(|(object, from)| self.take_page(data, object, from));
+            if let Some(frame) = frame {
+                self.fill(home, page, cell, frame, true);
+            }
+        });
+    }
+
+    fn each_leaving(&self, home: &Home, first: u64, pages: u64, wake: Wake<'_>, mut work: impl FnMut(u64, Cell<'_>)) {
+        for page in first..first + pages {
+            home.with(self.core, page, |cell| {
+                if matches!(cell.page, Page::Leaving) {
+                    work(page, cell);
+                }
+            });
+            self.answered(home, page);
+            wake(home.key(page));
+        }
     }
 
     fn each_returning(&self, home: &Home, first: u64, pages: u64, mut work: impl FnMut(u64, &mut Page)) {

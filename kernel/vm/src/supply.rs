@@ -121,7 +121,7 @@ impl<P: Pmap> Vm<P> {
     }
 
     /// The page is in RAM. What a dead pager had is nowhere else.
-    fn fill(&self, home: &Home, page: u64, cell: Cell<'_>, frame: Frame, dirty: bool) {
+    pub(crate) fn fill(&self, home: &Home, page: u64, cell: Cell<'_>, frame: Frame, dirty: bool) {
         let dirty = dirty || home.is_dead();
         self.frames.adopt(&frame, cell.owner);
         *cell.page = Page::Resident { frame, dirty, kept: !dirty };
@@ -265,7 +265,7 @@ impl<P: Pmap> Vm<P> {
                 Page::Paged => *cell.page = Page::Empty,
                 Page::Resident { dirty, kept, .. } => (*dirty, *kept) = (true, false),
                 Page::Returning { .. } => self.not_returning(cell.page),
-                Page::Empty | Page::Cleaning { .. } | Page::Shared => (),
+                Page::Empty | Page::Cleaning { .. } | Page::Leaving | Page::Shared => (),
             });
             wake(home.key(page));
         }

@@ -5,6 +5,7 @@
 
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
+use core::time::Duration;
 
 use abi::call::mach::{
     memory_object_change_attributes, memory_object_data_error, memory_object_data_supply, memory_object_data_unavailable,
@@ -85,6 +86,10 @@ pub struct Lock {
     /// `Pager::lock_completed` is wanted.
     pub tell: bool,
 }
+
+/// How often something is said again that the kernel had no memory for, and how long after.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The control of one object, from its init to its terminate.
 #[derive(Clone, Debug)]
@@ -288,7 +293,15 @@ impl Control {
     }
 
     fn say(&self, message: &impl Message) -> bool {
-        let sent = self.inner.control.send(message);
+        let mut sent = self.inner.control.send(message);
+        // Somebody waits for it: the kernel has memory again soon, not least by what pagers say.
+        for _ in 0..TRIES {
+            if sent != Err(Code::SEND_NO_BUFFER) {
+                break;
+            }
+            time::sleep(PAUSE);
+            sent = self.inner.control.send(message);
+        }
         if sent.is_err() {
             self.count(|tally| tally.unsent += 1);
         }

@@ -48,6 +48,13 @@ impl Shape {
     }
 }
 
+impl FakeMachine {
+    /// So many of a hundred messages of the kernel's own find no memory from now on.
+    pub(crate) fn fail_messages(&self, percent: usize) {
+        self.stage.scene().message_failures = percent;
+    }
+}
+
 pub(crate) struct Bed {
     pub(crate) machine: &'static FakeMachine,
     pub(crate) kernel: &'static Kernel<FakeMachine>,

@@ -16,5 +16,5 @@ pub(crate) use bed::{Bed, Shape};
 pub(crate) use census::Census;
 pub(crate) use disk::Fault;
 pub(crate) use pager::{Answer, PagerProgram};
-pub(crate) use stage::race;
+pub(crate) use stage::{memory_fails, race};
 pub(crate) use user::{HANDLER, User};

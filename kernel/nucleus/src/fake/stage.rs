@@ -42,6 +42,8 @@ pub(super) struct Scene {
     /// CPUs that were overtaken in the middle of something.
     pub(super) overtaken: usize,
     pub(super) steps: usize,
+    /// How many of a hundred messages of the kernel's own find no memory.
+    pub(super) message_failures: usize,
 }
 
 pub(super) struct Stage {
@@ -66,6 +68,15 @@ pub(crate) fn race() {
         machine.stage.switch();
         machine.stage.scene().overtaken -= 1;
     }
+}
+
+/// Whether there is no memory for a message of the kernel's own.
+pub(crate) fn memory_fails() -> bool {
+    MACHINE.get().is_some_and(|machine| {
+        let mut scene = machine.stage.scene();
+        let failures = scene.message_failures;
+        failures > 0 && scene.random(100) < failures
+    })
 }
 
 impl Scene {
@@ -130,6 +141,7 @@ impl Stage {
             disks: Vec::new(),
             overtaken: 0,
             steps: 0,
+            message_failures: 0,
         };
         Self { scene: Mutex::new(scene), turn: Condvar::new() }
     }

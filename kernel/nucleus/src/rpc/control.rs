@@ -263,7 +263,7 @@ fn pvmach_call<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, 
 /// Sends a completion to the port that a request named, if it named one.
 fn tell<M: Machine>(request: &mut Request<'_, M>, to: Port, items: &impl abi::Message) {
     let right = request.right(to);
-    request.kernel.send_to(right, items, Vec::new());
+    request.kernel.inform(right, items, Vec::new());
 }
 
 fn tell_with_control<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager<M>>, to: Port, items: &impl abi::Message) {
@@ -272,7 +272,7 @@ fn tell_with_control<M: Machine>(request: &mut Request<'_, M>, pager: &Arc<Pager
         return;
     }
     let control = Capability::Right(pager.control_right());
-    request.kernel.send_to(right, items, alloc::vec![Some(control)]);
+    request.kernel.inform(right, items, alloc::vec![Some(control)]);
 }
 
 impl<M: Machine> Request<'_, M> {

@@ -120,6 +120,21 @@ impl<M: Machine> Request<'_, M> {
     }
 }
 
+/// Whether a routine frees memory.
+const fn frees(id: i32) -> bool {
+    use abi::Message as Routine;
+    use abi::call::{mach, mach_port};
+    matches!(
+        id,
+        mach::vm_deallocate::Request::ID
+            | mach::task_terminate::Request::ID
+            | mach::thread_terminate::Request::ID
+            | mach_port::mach_port_destroy::Request::ID
+            | mach_port::mach_port_deallocate::Request::ID
+            | mach_port::mach_port_mod_refs::Request::ID
+    )
+}
+
 /// The object behind a right in a message.
 fn object_in<M: Machine>(message: &Message<M>, port: abi::message::Port) -> Option<Object<M>> {
     match message.capabilities.get(port.name as usize)?.as_ref()? {
@@ -194,12 +209,13 @@ impl<M: Machine> Kernel<M> {
     fn execute(&self, thread: &Arc<Thread<M>>, body: &mut Body<M>, mut suspended: Suspended<M>) -> Step {
         let Suspended { object, message, progress } = &mut suspended;
         let mut request = Request { kernel: self, thread, message, progress };
-        let answer = match self.headroom() {
-            Ok(()) => Self::dispatch(object, &mut request),
-            // A pager's answers and whatever frees memory must get through; the rest can be told.
-            Err(_) if matches!(object, Object::Control(_)) => Self::dispatch(object, &mut request),
-            Err(code) => Answer::Code(code),
+        // Whatever frees memory must get through.
+        let wait = if frees(request.message.header.id) || matches!(object, Object::Control(_)) {
+            None
+        } else {
+            request.until(|| self.room(thread))
         };
+        let answer = wait.unwrap_or_else(|| Self::dispatch(object, &mut request));
         match answer {
             Answer::Reply(reply) => {
                 self.send(reply);
@@ -237,7 +253,9 @@ impl<M: Machine> Kernel<M> {
                 let pager = Arc::clone(pager);
                 control::call(request, &pager)
             }
-            Object::DeviceMaster | Object::Disk(_) | Object::Net(_) | Object::Ramdisk => device::call(request, &object.clone()),
+            Object::DeviceMaster | Object::Disk(_) | Object::Net(_) | Object::Ramdisk => {
+                device::call(request, &object.clone())
+            }
             Object::DeviceMemory { .. } | Object::Name => Answer::BadId,
         }
     }

@@ -3,7 +3,7 @@
 use abi::Code;
 use abi::call::mach;
 use abi::message::Port;
-use abi::policy::{DISCARDS, ON_DEADLINE_ERROR, RETURN_REQUESTS};
+use abi::policy::{DISCARDS, ON_DEADLINE_ERROR, ON_DEADLINE_WAIT, RETURN_REQUESTS};
 use abi::vm::{Inherit, PAGE_SIZE, Protection};
 
 use super::{SEEDS, Tally};
@@ -125,10 +125,18 @@ fn a_device_that_fails_is_an_exception() {
 
 /// More memory than there is, on a default pager.
 fn press(shape: Shape, pages: u64, fault: Option<Fault>) -> (Bed, std::vec::Vec<usize>) {
-    let mut bed = Bed::new(shape);
+    press_on(Bed::new(shape), pages, fault, |_, _| std::vec![Answer::FromDevice])
+}
+
+fn press_on(
+    mut bed: Bed,
+    pages: u64,
+    fault: Option<Fault>,
+    plan: impl FnMut(u64, u64) -> std::vec::Vec<Answer> + Send + Sync + 'static,
+) -> (Bed, std::vec::Vec<usize>) {
     let pager = bed.task();
     let (port, devices, host) = (bed.port(pager), bed.give_devices(pager), bed.give_host(pager));
-    let mut program = PagerProgram::new(port, |_, _| std::vec![Answer::FromDevice]);
+    let mut program = PagerProgram::new(port, plan);
     program.devices = devices;
     program.policy = Some((RETURN_REQUESTS | DISCARDS, 8, 0, 0));
     bed.thread(pager, move |user| program.swap(user, host));
@@ -177,6 +185,54 @@ fn a_write_that_fails_is_done_again() {
     bed.end();
 }
 
+/// The kernel finds no memory to tell the pager what it wants: it asks again, and nothing is lost.
+#[test]
+fn what_could_not_be_asked_is_asked_again() {
+    for seed in SEEDS {
+        let bed = Bed::new(Shape { cpus: 2, frames: 256, seed });
+        let machine = bed.machine;
+        let (bed, writers) = press_on(bed, 150, None, |_, _| {
+            machine.fail_messages(40);
+            std::vec![Answer::FromDevice]
+        });
+        assert!(writers.iter().all(|writer| bed.state(*writer) == Run::Dead), "seed {seed}: {}", bed.kernel.census.left());
+        assert_eq!(bed.machine.printed(), "", "no exceptions");
+        bed.check_vm();
+        bed.end();
+    }
+}
+
+/// Memory is gone but for a few frames when the pager answers: the answer gets through, or nobody would ever get any.
+#[test]
+fn an_answer_gets_through_when_memory_is_gone() {
+    for seed in 1..3 {
+        let mut bed = Bed::new(Shape { cpus: 2, frames: 256, seed });
+        let pool = bed.kernel.pool;
+        let hoard = std::sync::Arc::new(std::sync::Mutex::new(std::vec::Vec::new()));
+        let (mut request, hoarded, kept) = (0, hoard.clone(), hoard.clone());
+        let miser = bed.task();
+        bed.thread(miser, move |user| async move {
+            for _ in 0..40 {
+                user.sleep(20).await;
+                kept.lock().unwrap().drain(..).for_each(|frame| pool.free(frame));
+            }
+        });
+        let (bed, writers) = press_on(bed, 150, None, move |_, _| {
+            request += 1;
+            if request % 4 == 0 && request < 20 {
+                // Less than a trap of anybody else may begin with.
+                let most = pool.available().saturating_sub(6);
+                hoarded.lock().unwrap().extend(core::iter::from_fn(|| pool.allocate(frames::Purpose::Kernel)).take(most));
+            }
+            std::vec![Answer::FromDevice]
+        });
+        assert!(writers.iter().all(|writer| bed.state(*writer) == Run::Dead), "seed {seed}: {}", bed.kernel.census.left());
+        hoard.lock().unwrap().drain(..).for_each(|frame| pool.free(frame));
+        bed.check_vm();
+        bed.end();
+    }
+}
+
 /// A pager's port that died between the message and the routine: nothing stays behind.
 #[test]
 fn a_dead_memory_object_is_refused_whole() {
@@ -195,17 +251,18 @@ fn a_dead_memory_object_is_refused_whole() {
 /// The default pager ends while its pages are wanted: whoever needs one is told.
 #[test]
 fn a_default_pager_that_dies_leaves_nobody_waiting() {
-    for seed in SEEDS {
+    // Also if it was late before: a deadline of 2 ms that is only counted.
+    for (seed, deadline) in SEEDS.zip([0, 2].into_iter().cycle()) {
         let mut bed = Bed::new(Shape { cpus: 2, frames: 256, seed });
         let pager = bed.task();
         let (port, devices, host) = (bed.port(pager), bed.give_devices(pager), bed.give_host(pager));
         let mut left = 3;
         let mut program = PagerProgram::new(port, move |_, _| {
             left -= 1;
-            if left == 0 { std::vec![Answer::Die] } else { std::vec![Answer::FromDevice] }
+            if left == 0 { std::vec![Answer::Sleep(20), Answer::Die] } else { std::vec![Answer::FromDevice] }
         });
         program.devices = devices;
-        program.policy = Some((RETURN_REQUESTS, 8, 0, 0));
+        program.policy = Some((RETURN_REQUESTS, 8, deadline, ON_DEADLINE_WAIT));
         bed.thread(pager, move |user| program.swap(user, host));
         let task = bed.task();
         let writers: std::vec::Vec<_> = (0..2)

@@ -294,6 +294,7 @@ impl Model {
             Op::EndSupply(index, ok) if index < world.reads.len() => {
                 world.end_supply(index, if ok { Ok(()) } else { Err(Code::MEMORY_ERROR) })
             }
+            Op::NoMemory(now) => world.no_memory = now,
             Op::TakeData(index) if index < world.data.len() => world.take_data(index),
             Op::Unasked(pager) => {
                 let home = world.home(crate::PagerId(pager as u64));

@@ -164,6 +164,42 @@ fn dirty_pages_go_to_their_pager_as_data() {
 }
 
 #[test]
+fn what_could_not_be_sent_is_still_there() {
+    for return_requests in [false, true] {
+        let mut world = world(8, return_requests);
+        (0..5).for_each(|page| world.write(0, page, page + 1));
+        world.no_memory = true;
+        world.page_out(20);
+        world.check();
+        assert!((0..5).all(|page| world.read(0, page) == page + 1));
+        assert!(world.requests.is_empty() && world.data.is_empty() && world.asks.is_empty());
+        world.no_memory = false;
+        world.page_out_all();
+        assert_eq!((0..5).map(|page| world.stores[&ID][&page]).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        world.check();
+        world.end();
+    }
+}
+
+/// A reader is faster than the message that carries the page's new contents: the pager would give it the old ones.
+#[test]
+fn nobody_asks_for_data_that_was_not_sent_yet() {
+    let mut world = world(8, false);
+    world.write(0, 0, 7);
+    let mut actions = Vec::new();
+    while actions.is_empty() {
+        world.vm.page_out(&mut actions);
+    }
+    assert!(matches!(world.try_access(0, 0, None), Err(Outcome::Wait(_))));
+    world.take(actions);
+    assert!(matches!(world.try_access(0, 0, None), Err(Outcome::Ask(_))));
+    world.settle();
+    assert_eq!(world.read(0, 0), 7);
+    world.check();
+    world.end();
+}
+
+#[test]
 fn cleaning_sends_dirty_pages_in_runs() {
     let mut world = world(8, true);
     for page in [0, 1, 2, 70, 71] {

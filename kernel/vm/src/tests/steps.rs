@@ -39,6 +39,7 @@ pub(super) enum Op {
     EndReturn(usize, bool),
     EndSupply(usize, bool),
     TakeData(usize),
+    NoMemory(bool),
     Unasked(usize),
     Discard,
 }
@@ -90,6 +91,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (index(), any::<bool>()).prop_map(|(index, ok)| Op::EndReturn(index, ok)),
         6 => (index(), prop::bool::weighted(0.8)).prop_map(|(index, ok)| Op::EndSupply(index, ok)),
         3 => index().prop_map(Op::TakeData),
+        2 => prop::bool::weighted(0.3).prop_map(Op::NoMemory),
         2 => (0..=OBJECTS).prop_map(Op::Unasked),
         2 => Just(Op::Discard),
     ]

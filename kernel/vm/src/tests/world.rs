@@ -63,6 +63,8 @@ pub(super) struct World {
     pub(super) woken: BTreeSet<u64>,
     /// The pager that reads what it was sent: it answers nothing meanwhile.
     taking: Option<PagerId>,
+    /// Nothing can be sent to pagers.
+    pub(super) no_memory: bool,
 }
 
 impl World {
@@ -85,6 +87,7 @@ impl World {
             writes: Vec::new(),
             woken: BTreeSet::new(),
             taking: None,
+            no_memory: false,
         }
     }
 
@@ -218,8 +221,20 @@ impl World {
     pub(super) fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
+                Action::Request { pager, first, pages } if self.no_memory => {
+                    self.vm.return_unsent(&self.home(pager), first, u64::from(pages));
+                }
+                Action::Data { home, first, data } if self.no_memory => {
+                    let woken = &mut self.woken;
+                    self.vm.data_unsent(&home, first, &data, &mut |key| woken.extend([key]));
+                }
                 Action::Request { pager, first, pages } => self.requests.push((pager, first, pages)),
-                Action::Data { pager, first, data } => self.data.push((pager, first, data)),
+                Action::Data { home, first, data } => {
+                    let woken = &mut self.woken;
+                    self.vm.data_leaves(&home, &data);
+                    self.vm.data_sent(&home, first, data.bytes() / PAGE_SIZE, &mut |key| woken.extend([key]));
+                    self.data.push((home.pager(), first, data));
+                }
             }
         }
     }
