@@ -55,12 +55,6 @@ pub(crate) struct Outstanding<M: Machine> {
     pub(crate) pages: u64,
 }
 
-impl<M: Machine> Clone for Outstanding<M> {
-    fn clone(&self) -> Self {
-        Self { pager: Arc::clone(&self.pager), ..*self }
-    }
-}
-
 const MAKE: u8 = kind::MOVE_SEND;
 
 impl<M: Machine> Pager<M> {
@@ -185,7 +179,12 @@ impl<M: Machine> Kernel<M> {
 
     /// memory_object_data_request. False if there is no memory to send it: the pages are as if nobody had asked.
     pub(crate) fn ask(&self, ask: Ask) -> bool {
-        let Some(pager) = self.pagers.by_id(ask.pager) else { return true };
+        let Some(pager) = self.pagers.by_id(ask.pager) else {
+            if ask.pager == PagerId::DEFAULT {
+                self.with_wake(|wake| self.vm.request_lost(ask.first, u64::from(ask.pages), Code::MEMORY_ERROR, wake));
+            }
+            return true;
+        };
         self.trace.step(self.machine, Life::Missed, ask.first * PAGE_SIZE);
         let access = if ask.write { Protection::DEFAULT } else { Protection::READ };
         let request = memory_object_data_request::Request {
@@ -207,7 +206,11 @@ impl<M: Machine> Kernel<M> {
                 true
             }
             unsent => {
-                self.with_wake(|wake| self.vm.forget_request(&pager.home, ask.first, u64::from(ask.pages), wake));
+                let pages = u64::from(ask.pages);
+                self.with_wake(|wake| match (&unsent, &pager.home) {
+                    (Some(_), Home::Swap) => self.vm.request_lost(ask.first, pages, Code::MEMORY_ERROR, wake),
+                    _ => self.vm.forget_request(&pager.home, ask.first, pages, wake),
+                });
                 unsent.is_some()
             }
         }
@@ -219,23 +222,27 @@ impl<M: Machine> Kernel<M> {
         self.with_wake(engine);
     }
 
+    /// The pager behind a home, unless it ended.
+    fn live_pager(&self, home: &Home) -> Option<Arc<Pager<M>>> {
+        self.pagers.by_id(home.pager()).filter(|pager| !pager.is_dead.load(Ordering::Acquire))
+    }
+
     /// Does what page-out decided. Pages of which the pager can't be told stay.
     pub(crate) fn act(&self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Request { pager, first, pages } => {
-                    let Some(pager) = self.pagers.by_id(pager) else { continue };
+                Action::Request { home, first, pages } => {
                     self.trace.step(self.machine, Life::Returned, first * PAGE_SIZE);
                     let request = memory_object_return_request::Request {
                         control: item(0, MAKE),
                         offset: first * PAGE_SIZE,
                         length: u64::from(pages) * PAGE_SIZE,
                     };
-                    match self.draft(&request) {
-                        Some(draft) => {
-                            self.send_to(pager.memory_object(), draft, alloc::vec![Some(Capability::Right(pager.control_right()))])
+                    match (self.draft(&request), self.live_pager(&home)) {
+                        (Some(draft), Some(pager)) => {
+                            self.send_to(pager.memory_object(), draft, alloc::vec![Some(Capability::Right(pager.control_right()))]);
                         }
-                        None => self.vm.return_unsent(&pager.home, first, u64::from(pages)),
+                        _ => self.vm.return_unsent(&home, first, u64::from(pages)),
                     }
                 }
                 Action::Data { home, first, data } => {
@@ -248,7 +255,7 @@ impl<M: Machine> Kernel<M> {
                         dirty: true,
                         kernel_copy: false,
                     };
-                    let (Some(draft), Some(pager)) = (self.draft(&request), self.pagers.by_id(home.pager())) else {
+                    let (Some(draft), Some(pager)) = (self.draft(&request), self.live_pager(&home)) else {
                         self.with_wake(|wake| self.vm.data_unsent(&home, first, &data, wake));
                         continue;
                     };
@@ -344,12 +351,7 @@ impl<M: Machine> Kernel<M> {
             Home::Swap => {
                 self.print(format_args!("pvmach: the default pager is gone ({code}): what was paged out is lost\n"));
                 self.vm.core().set_default_policy(None);
-                let requests = self.pagers.all_of(pager.id);
-                self.with_wake(|wake| {
-                    for (first, pages) in requests {
-                        self.vm.failed(&Home::Swap, first, pages, code, wake);
-                    }
-                });
+                self.with_wake(|wake| self.vm.default_pager_died(code, wake));
                 let manager = self.default_manager.lock().take();
                 self.end_rights(manager);
             }

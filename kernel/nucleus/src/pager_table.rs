@@ -24,7 +24,7 @@ pub(crate) struct PagerTable<M: Machine> {
 struct Inner<M: Machine> {
     by_id: BTreeMap<u64, Arc<Pager<M>>>,
     by_port: BTreeMap<u64, u64>,
-    /// Requests by object and first page; only of pagers that have a deadline, and of the default pager.
+    /// Requests by object and first page; only of pagers that have a deadline.
     requests: BTreeMap<(u64, u64), (Outstanding<M>, u64)>,
     last_id: u64,
 }
@@ -84,12 +84,9 @@ impl<M: Machine> PagerTable<M> {
         self.by_id(object.pager_id()?).map(|pager| pager.name_right())
     }
 
-    /// Remembers a request. It is always remembered: the next one for the same page replaces it.
+    /// Remembers a request that has a deadline. The next one for the same page replaces it.
     pub(crate) fn note(&self, request: Outstanding<M>, deadline: Option<u64>) {
-        let deadline = deadline.unwrap_or(NEVER);
-        if deadline == NEVER && request.pager.id != PagerId::DEFAULT {
-            return;
-        }
+        let Some(deadline) = deadline else { return };
         let mut inner = self.inner.lock();
         inner.requests.insert((request.pager.id.0, request.first), (request, deadline));
         // Under the lock, as `late` does: it must not put back what it found before.
@@ -110,7 +107,7 @@ impl<M: Machine> PagerTable<M> {
         }
     }
 
-    /// Finds a request that is late, once. It stays out: if the default pager ends, whoever waits for it is told.
+    /// Takes a request that is late.
     pub(crate) fn late(&self, now: u64) -> Option<Outstanding<M>> {
         if self.next.load(Ordering::Relaxed) > now {
             return None;
@@ -121,15 +118,7 @@ impl<M: Machine> PagerTable<M> {
             let next = inner.requests.values().map(|(_, deadline)| *deadline).min().unwrap_or(NEVER);
             self.next.store(next, Ordering::Relaxed);
         }
-        let (request, deadline) = inner.requests.get_mut(&late?)?;
-        *deadline = NEVER;
-        Some(request.clone())
-    }
-
-    /// The requests of an object: first page and pages.
-    pub(crate) fn all_of(&self, pager: PagerId) -> Vec<(u64, u64)> {
-        let inner = self.inner.lock();
-        inner.requests.range((pager.0, 0)..=(pager.0, u64::MAX)).map(|(key, (request, _))| (key.1, request.pages)).collect()
+        inner.requests.remove(&late?).map(|(request, _)| request)
     }
 
     /// All memory objects.

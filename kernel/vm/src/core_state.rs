@@ -1,7 +1,7 @@
 //! What all objects share: the frame pool, the swap space, the counters, and the list of pager objects that nobody uses any more.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 
 pub use abi::info::VmCounter as Counter;
@@ -16,6 +16,8 @@ pub struct Core {
     pub(crate) swap: Mutex<SwapSpace>,
     unused: Mutex<Vec<PagerId>>,
     default_policy: Mutex<Option<PagerPolicy>>,
+    /// Counts default pagers' comings and goings: odd while there is one.
+    reign: AtomicU32,
     swap_full: AtomicBool,
     returning: AtomicIsize,
     counters: [AtomicU64; Counter::COUNT],
@@ -30,6 +32,7 @@ impl Core {
             swap: Mutex::new(SwapSpace::new()),
             unused: Mutex::new(Vec::new()),
             default_policy: Mutex::new(None),
+            reign: AtomicU32::new(0),
             swap_full: AtomicBool::new(false),
             returning: AtomicIsize::new(0),
             counters: [const { AtomicU64::new(0) }; Counter::COUNT],
@@ -62,7 +65,21 @@ impl Core {
 
     /// There is a default pager, or there isn't any more.
     pub fn set_default_policy(&self, policy: Option<PagerPolicy>) {
-        *self.default_policy.lock() = policy.map(PagerPolicy::limited);
+        let mut current = self.default_policy.lock();
+        if current.is_some() != policy.is_some() {
+            self.reign.fetch_add(1, Ordering::AcqRel);
+        }
+        *current = policy.map(PagerPolicy::limited);
+    }
+
+    /// Which default pager's time it is.
+    pub(crate) fn reign(&self) -> u32 {
+        self.reign.load(Ordering::Acquire)
+    }
+
+    /// Whether there is a default pager.
+    pub(crate) fn has_default_pager(&self) -> bool {
+        self.reign() % 2 == 1
     }
 
     /// The default pager said that it has no room. It may have some again when an extent was discarded.

@@ -309,6 +309,7 @@ fn look(cell: Cell<'_>, write: bool) -> Found {
             *cell.page = Page::absent(*known);
             Found::Refuse(code)
         }
+        Page::Lost { code } => Found::Refuse(*code),
         Page::Cleaning { .. } if write => Found::Wait(cell.key),
         Page::Cleaning { frame } => Found::Enter { frame: *frame, writable: false },
         Page::Resident { .. } | Page::Returning { .. } if write && !cell.exclusive => Found::Copy,

@@ -26,6 +26,7 @@ mod fault;
 mod frame_table;
 mod home;
 mod leaf;
+mod lost;
 mod map;
 mod moved;
 mod object;

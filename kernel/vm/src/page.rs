@@ -27,6 +27,8 @@ pub(crate) enum Page {
     Filling { frame: FrameNumber, known: bool },
     /// The pager failed; the next access is told and asks again after that.
     Failed { code: Code, known: bool },
+    /// Only the default pager had it, and that is gone: whoever needs it is told.
+    Lost { code: Code },
     /// The leaf's table of shared pages has it.
     Shared,
 }
@@ -47,7 +49,7 @@ impl Page {
             Self::Resident { kept, .. } => *kept,
             Self::Requested { known } | Self::Filling { known, .. } | Self::Failed { known, .. } => *known,
             Self::Paged | Self::Leaving | Self::Returning { .. } | Self::Cleaning { .. } => true,
-            Self::Empty | Self::Shared => false,
+            Self::Empty | Self::Lost { .. } | Self::Shared => false,
         }
     }
 

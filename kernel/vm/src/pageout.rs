@@ -16,7 +16,7 @@ use crate::core_state::Counter;
 use crate::frame_table::{Owner, Seen};
 use crate::home::Home;
 use crate::leaf::{LEAF_PAGES, Leaf, LeafInner, SharedPage};
-use crate::object::{Object, PagerId};
+use crate::object::Object;
 use crate::page::Page;
 use crate::supply::pages_of;
 use crate::{Pmap, Vm};
@@ -24,7 +24,7 @@ use crate::{Pmap, Vm};
 /// What page-out asks of the caller.
 pub enum Action {
     /// Ask the pager where these dirty pages shall go (memory_object_return_request), or say that it can't be asked: [`Vm::return_unsent`].
-    Request { pager: PagerId, first: u64, pages: u32 },
+    Request { home: Home, first: u64, pages: u32 },
     /// Hand these pages over (memory_object_data_return, or data_initialize), and say how that went: [`Vm::data_sent`], [`Vm::data_unsent`].
     Data { home: Home, first: u64, data: Copy },
 }
@@ -221,7 +221,7 @@ impl<P: Pmap> Vm<P> {
         if pages == 0 {
             return;
         }
-        let (pager, first) = (run.home.pager(), run.first);
+        let first = run.first;
         if run.as_data {
             self.core.count(Counter::Returns, 1);
             self.core.count(Counter::PagesReturned, u64::from(pages));
@@ -233,8 +233,8 @@ impl<P: Pmap> Vm<P> {
             actions.push(Action::Data { home: run.home.clone(), first, data });
             return;
         }
-        if let Some(Action::Request { pager: last_pager, first: last_first, pages: last }) = actions.last_mut()
-            && *last_pager == pager
+        if let Some(Action::Request { home: last_home, first: last_first, pages: last }) = actions.last_mut()
+            && last_home.pager() == run.home.pager()
             && *last_first + u64::from(*last) == first
             && *last + pages <= RUN_PAGES_MAX
         {
@@ -242,7 +242,7 @@ impl<P: Pmap> Vm<P> {
             return;
         }
         self.core.count(Counter::Returns, 1);
-        actions.push(Action::Request { pager, first, pages });
+        actions.push(Action::Request { home: run.home.clone(), first, pages });
     }
 
     /// Sends all dirty pages of a range of a pager's object home now, used or not. Wired ones stay.

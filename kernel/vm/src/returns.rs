@@ -26,7 +26,7 @@ impl<P: Pmap> Vm<P> {
         self.each_returning(home, first, pages, |page, slot| {
             let Page::Returning { frame, .. } = core::mem::take(slot) else { return };
             let number = frame.number();
-            *slot = match add(&mut transfers, home, page, frame) {
+            *slot = match add(&mut transfers, self.core.reign(), home, page, frame) {
                 Ok(()) => Page::Cleaning { frame: number },
                 Err(frame) => Page::Resident { frame, dirty: true, kept: false },
             };
@@ -39,17 +39,16 @@ impl<P: Pmap> Vm<P> {
         if result.is_ok() {
             self.core.count(Counter::PagesReturned, transfer.frames.len() as u64);
         }
-        self.end_transfer(transfer, wake, |home, _, cell, frame| {
+        let is_kept = result.is_ok() && self.is_current(&transfer);
+        self.end_transfer(transfer, wake, |_, _, cell, frame| {
             if !matches!(*cell.page, Page::Cleaning { frame: number } if number == frame.number()) {
                 return Some(frame);
             }
-            // What a dead pager wrote is nowhere.
-            let dirty = result.is_err() || home.is_dead();
             // Whoever read it meanwhile still wants it.
-            if dirty || self.frames.is_mapped(frame.number()) {
+            if !is_kept || self.frames.is_mapped(frame.number()) {
                 // It may have become a shared page meanwhile.
                 self.frames.adopt(&frame, cell.owner);
-                *cell.page = Page::Resident { frame, dirty, kept: !dirty };
+                *cell.page = Page::Resident { frame, dirty: !is_kept, kept: is_kept };
                 None
             } else {
                 *cell.page = Page::Paged;
@@ -101,7 +100,13 @@ impl<P: Pmap> Vm<P> {
 
     /// Pages went to their pager as data: what is asked for from now on is asked after that, on the same port.
     pub fn data_sent(&self, home: &Home, first: u64, pages: u64, wake: Wake<'_>) {
-        self.each_leaving(home, first, pages, wake, |_, cell| *cell.page = if home.is_dead() { Page::Empty } else { Page::Paged });
+        self.each_leaving(home, first, pages, wake, |_, cell| {
+            *cell.page = match home {
+                Home::Object(object) if object.is_dead() => Page::Empty,
+                Home::Swap if !self.core.has_default_pager() => Page::Lost { code: Code::MEMORY_FAILURE },
+                _ => Page::Paged,
+            }
+        });
     }
 
     /// Pages could not be sent to their pager: they are back, dirty.

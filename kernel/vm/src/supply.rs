@@ -122,7 +122,7 @@ impl<P: Pmap> Vm<P> {
 
     /// The page is in RAM. What a dead pager had is nowhere else.
     pub(crate) fn fill(&self, home: &Home, page: u64, cell: Cell<'_>, frame: Frame, dirty: bool) {
-        let dirty = dirty || home.is_dead();
+        let dirty = dirty || home.is_dead() || matches!(home, Home::Swap) && !self.core.has_default_pager();
         self.frames.adopt(&frame, cell.owner);
         *cell.page = Page::Resident { frame, dirty, kept: !dirty };
         if matches!(home, Home::Swap) {
@@ -218,7 +218,7 @@ impl<P: Pmap> Vm<P> {
                 continue;
             };
             let number = frame.number();
-            if let Err(frame) = add(&mut transfers, home, page, frame) {
+            if let Err(frame) = add(&mut transfers, self.core.reign(), home, page, frame) {
                 self.core.pool().free(frame);
                 self.settle(home, page, 1, wake, Page::absent);
                 continue;
@@ -235,6 +235,7 @@ impl<P: Pmap> Vm<P> {
 
     /// The device has read the pages, or couldn't.
     pub fn end_supply(&self, transfer: Transfer, result: Result<(), Code>, wake: Wake<'_>) {
+        let is_current = self.is_current(&transfer);
         self.end_transfer(transfer, wake, |home, page, cell, frame| {
             let Page::Filling { frame: number, known } = *cell.page else { return Some(frame) };
             if number != frame.number() {
@@ -243,7 +244,7 @@ impl<P: Pmap> Vm<P> {
             match result {
                 Ok(()) => {
                     self.core.count(Counter::PagesSupplied, 1);
-                    self.fill(home, page, cell, frame, false);
+                    self.fill(home, page, cell, frame, !is_current);
                     None
                 }
                 Err(code) => {
@@ -265,7 +266,7 @@ impl<P: Pmap> Vm<P> {
                 Page::Paged => *cell.page = Page::Empty,
                 Page::Resident { dirty, kept, .. } => (*dirty, *kept) = (true, false),
                 Page::Returning { .. } => self.not_returning(cell.page),
-                Page::Empty | Page::Cleaning { .. } | Page::Leaving | Page::Shared => (),
+                Page::Empty | Page::Cleaning { .. } | Page::Leaving | Page::Lost { .. } | Page::Shared => (),
             });
             wake(home.key(page));
         }

@@ -149,6 +149,22 @@ impl SwapSpace {
         }
     }
 
+    /// Extents that there were at a time.
+    pub(crate) fn extents_ever(&self) -> u64 {
+        self.extents.len() as u64
+    }
+
+    /// The pager is gone: what it owes for extents that nobody uses any more will not come.
+    pub(crate) fn forgive(&mut self) {
+        for extent in 0..self.extents.len() as u32 {
+            let record = &mut self.extents[extent];
+            if matches!(record.owner, Owner::Dead) && record.owed != 0 {
+                record.owed = 0;
+                self.bury(extent);
+            }
+        }
+    }
+
     /// One user less of the extent of a page.
     pub(crate) fn release_page(&mut self, home: HomePage) {
         self.release((home / LEAF_PAGES as u64) as u32);

@@ -6,6 +6,7 @@ mod copies;
 mod model;
 mod pagers;
 mod paging;
+mod reigns;
 mod steps;
 mod threads;
 mod world;

@@ -17,6 +17,8 @@ pub struct Transfer {
     pub home: Home,
     pub first: u64,
     pub frames: Vec<Frame>,
+    /// In which default pager's time it began.
+    pub(crate) reign: u32,
 }
 
 impl Transfer {
@@ -28,7 +30,7 @@ impl Transfer {
 }
 
 /// Adds a frame to the last transfer, or begins another.
-pub(crate) fn add(transfers: &mut Vec<Transfer>, home: &Home, page: u64, frame: Frame) -> Result<(), Frame> {
+pub(crate) fn add(transfers: &mut Vec<Transfer>, reign: u32, home: &Home, page: u64, frame: Frame) -> Result<(), Frame> {
     if let Some(last) = transfers.last_mut().filter(|last| last.end() == page) {
         if last.frames.try_reserve(1).is_err() {
             return Err(frame);
@@ -41,7 +43,7 @@ pub(crate) fn add(transfers: &mut Vec<Transfer>, home: &Home, page: u64, frame: 
         return Err(frame);
     }
     frames.push(frame);
-    transfers.push(Transfer { home: home.clone(), first: page, frames });
+    transfers.push(Transfer { home: home.clone(), first: page, frames, reign });
     Ok(())
 }
 
@@ -53,7 +55,7 @@ impl<P: Pmap> Vm<P> {
         wake: Wake<'_>,
         mut settle: impl FnMut(&Home, u64, Cell<'_>, Frame) -> Option<Frame>,
     ) {
-        let Transfer { home, first, frames } = transfer;
+        let Transfer { home, first, frames, .. } = transfer;
         for (page, frame) in (first..).zip(frames) {
             let mut frame = Some(frame);
             let key = home.with(self.core, page, |cell| {

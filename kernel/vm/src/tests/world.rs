@@ -221,14 +221,12 @@ impl World {
     pub(super) fn take(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Request { pager, first, pages } if self.no_memory => {
-                    self.vm.return_unsent(&self.home(pager), first, u64::from(pages));
-                }
+                Action::Request { home, first, pages } if self.no_memory => self.vm.return_unsent(&home, first, u64::from(pages)),
                 Action::Data { home, first, data } if self.no_memory => {
                     let woken = &mut self.woken;
                     self.vm.data_unsent(&home, first, &data, &mut |key| woken.extend([key]));
                 }
-                Action::Request { pager, first, pages } => self.requests.push((pager, first, pages)),
+                Action::Request { home, first, pages } => self.requests.push((home.pager(), first, pages)),
                 Action::Data { home, first, data } => {
                     let woken = &mut self.woken;
                     self.vm.data_leaves(&home, &data);
