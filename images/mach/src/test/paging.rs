@@ -25,5 +25,5 @@ pub(crate) const TESTS: &[GuestTest] = &[
     test("net-mmio", "net --accel tcg --link user --bus mmio --memory 48 --working-set 64 --timeout 300"),
     GuestTest { also: &[ten_steps], ..test("trace", "swap --accel tcg --trace --memory 48 --working-set 64 --timeout 240") },
     test("demo", "demo --link user --timeout 420"),
-    // `demo --memory 32 --working-set 512` belongs here: it stalls now and then (README, "What does not work yet").
+    test("demo-little-memory", "demo --link user --memory 32 --working-set 512 --timeout 720"),
 ];
