@@ -67,6 +67,29 @@ pub fn set_this_cpu(cpu: usize) {
     unsafe { write_register!("tpidr_el1", cpu as u64) };
 }
 
+/// Mixes the CPU's own random numbers (FEAT_RNG) into a seed, or makes one of them alone. None without either.
+pub fn stir(seed: Option<[u8; 32]>) -> Option<[u8; 32]> {
+    const RANDOM: u64 = 15 << 60;
+    if read_register!("id_aa64isar0_el1") & RANDOM == 0 {
+        return seed;
+    }
+    let mut mixed = seed.unwrap_or_default();
+    for part in mixed.as_chunks_mut::<8>().0 {
+        // It fails when it is asked faster than it can answer: half a seed is none.
+        let Some(number) = (0..1000).find_map(|_| random()) else { return seed };
+        *part = (u64::from_le_bytes(*part) ^ number).to_le_bytes();
+    }
+    Some(mixed)
+}
+
+/// RNDR, which only CPUs with FEAT_RNG have.
+fn random() -> Option<u64> {
+    let (number, is_valid): (u64, u64);
+    // SAFETY: `stir` has found the register; reading it changes the flags, which are declared, and nothing in memory.
+    unsafe { asm!("mrs {}, s3_3_c2_c4_0", "cset {}, ne", out(reg) number, out(reg) is_valid, options(nostack)) };
+    (is_valid != 0).then_some(number)
+}
+
 /// Stops this CPU for good.
 pub fn park() -> ! {
     loop {

@@ -193,6 +193,27 @@ impl Tree {
         Ok(Gic::V2 { distributor: regions.next().ok_or(SHORT)?, cpu_interface: regions.next().ok_or(SHORT)? })
     }
 
+    /// Random bytes that the loader put there: seeds for this, whatever they were meant for, all mixed.
+    pub fn seed(self) -> Option<[u8; 32]> {
+        let chosen = self.0.find_node("/chosen")?;
+        let mut seed = [0; 32];
+        let mut place = 0;
+        for name in ["rng-seed", "kaslr-seed"] {
+            let bytes = chosen.property(name).and_then(|property| property.value_as::<&'static [u8]>().ok()).unwrap_or(&[]);
+            for byte in bytes {
+                seed[place % 32] ^= byte;
+                place += 1;
+            }
+        }
+        // Fewer bytes could be tried one after the other.
+        (place >= 32).then_some(seed)
+    }
+
+    /// The first PL031: the clock.
+    pub fn clock(self) -> Option<Range<u64>> {
+        registers(self.first(&["arm,pl031"])?).next()
+    }
+
     /// The virtual timer's interrupt.
     pub fn timer(self) -> Result<Line, BadTree> {
         const VIRTUAL: usize = 2;

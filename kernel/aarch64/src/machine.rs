@@ -2,7 +2,7 @@
 
 use crate::address_space::AddressSpace;
 use crate::devices::{self, Block, Net};
-use crate::{console, cpu, gic, hwcaps, psci, timer, user};
+use crate::{console, cpu, gic, hwcaps, psci, rtc, timer, user};
 use abi::thread_state::{FloatState, ThreadState};
 use nucleus::machine::{Abort, Exit, Interrupt, Machine, Power};
 
@@ -13,12 +13,13 @@ pub struct Aarch64 {
     /// The timer's interrupt.
     pub timer: u32,
     pub hwcaps: [u64; 2],
+    seed: Option<[u8; 32]>,
 }
 
 impl Aarch64 {
     /// A machine of so many CPUs; all are like this one.
-    pub fn new(cpus: usize, timer: u32) -> Self {
-        Self { cpus, timer, hwcaps: hwcaps::words() }
+    pub fn new(cpus: usize, timer: u32, seed: Option<[u8; 32]>) -> Self {
+        Self { cpus, timer, hwcaps: hwcaps::words(), seed: cpu::stir(seed) }
     }
 }
 
@@ -121,5 +122,13 @@ impl Machine for Aarch64 {
 
     fn hwcaps(&self) -> [u64; 2] {
         self.hwcaps
+    }
+
+    fn seed(&self) -> Option<[u8; 32]> {
+        self.seed
+    }
+
+    fn wall_clock(&self) -> Option<u64> {
+        rtc::seconds()
     }
 }

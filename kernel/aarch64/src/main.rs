@@ -23,6 +23,7 @@ mod machine;
 mod memory;
 mod mmu;
 mod psci;
+mod rtc;
 mod smp;
 mod start;
 mod timer;

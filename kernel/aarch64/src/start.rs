@@ -4,7 +4,7 @@ use crate::console::say;
 use crate::device_tree::Tree;
 use crate::machine::Aarch64;
 use crate::mmu::{self, Memory};
-use crate::{address_space, console, cpu, devices, gic, memory, psci, smp, timer, trap};
+use crate::{address_space, console, cpu, devices, gic, memory, psci, rtc, smp, timer, trap};
 use alloc::vec::Vec;
 use core::fmt::Display;
 use frames::Pool;
@@ -49,6 +49,11 @@ fn begin(tree: u64, image: u64) -> Start {
         // SAFETY: the device tree says that this is a PL011; it is mapped for good, and nobody else is told.
         registers.map(|registers| unsafe { console::init(registers.cast()) }).unwrap_or(());
     }
+    if let Some(clock) = tree.clock() {
+        let registers = mmu::map_device(clock.start, clock.end - clock.start, Memory::Device);
+        // SAFETY: the device tree says that this is a PL031; it is mapped for good, and nobody else is told.
+        registers.map(|registers| unsafe { rtc::init(registers.cast()) }).unwrap_or(());
+    }
     timer::init();
     or_panic(tree.psci());
     let affinity = cpu::read_register!("mpidr_el1") & 0xFF_00FF_FFFF;
@@ -79,7 +84,7 @@ extern "C" fn finish() -> ! {
         start.pool.total() / PAGES_PER_MIB,
         timer::frequency() / 1000
     );
-    let machine = MACHINE.call_once(|| Aarch64::new(cpus, start.timer));
+    let machine = MACHINE.call_once(|| Aarch64::new(cpus, start.timer, start.tree.seed()));
     let boot = Boot {
         pool: start.pool,
         ramdisk: ramdisk(start.tree),

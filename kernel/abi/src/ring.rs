@@ -10,8 +10,8 @@
 //! `PACKET_OFFSET` into the slot's page.
 //!
 //! Sleeping: the pager writes 1 to `RX_WANTED`, then (after a full fence) looks at `RX_PRODUCED` once more, then waits for a message on the port of
-//! device_ring_notify. The kernel sends one when it advances either `RX_PRODUCED` or `TX_CONSUMED` and the word is 1, and writes 0. After filling send slots the pager
-//! sends device_ring_kick; likewise after giving receive slots back if `RX_STARVED` is 1.
+//! device_ring_notify. The kernel sends one when it advances either `RX_PRODUCED` or `TX_CONSUMED` and the word is 1, and writes 0; with 2 in the word only
+//! `RX_PRODUCED` counts, since whoever has room to send need not hear that there is more. After filling send slots the pager sends device_ring_kick; likewise after giving receive slots back if `RX_STARVED` is 1.
 
 /// Byte offsets in the control page, each a 32-bit word.
 pub const MAGIC: usize = 0;
@@ -29,7 +29,7 @@ pub const MAC: usize = 24;
 pub const RX_PRODUCED: usize = 64;
 /// Pager writes.
 pub const RX_CONSUMED: usize = 128;
-/// Pager writes 1, kernel writes 0.
+/// Pager writes [`WANTS_ALL`] or [`WANTS_RECEIVED`], kernel writes 0.
 pub const RX_WANTED: usize = 192;
 /// Kernel writes: 1 while the device has no receive slot left.
 pub const RX_STARVED: usize = 256;
@@ -45,5 +45,9 @@ pub const TX_LENGTH: usize = 2560;
 pub const SLOTS_MAX: u32 = 256;
 /// What `MAGIC` holds.
 pub const MAGIC_VALUE: u32 = 0x7069_6e67;
+/// `RX_WANTED`: news of packets that came and of packets that were sent.
+pub const WANTS_ALL: u32 = 1;
+/// `RX_WANTED`: news of packets that came.
+pub const WANTS_RECEIVED: u32 = 2;
 /// id of the message that says the ring has news; it has no body.
 pub const NEWS_ID: i32 = 5312;

@@ -15,6 +15,7 @@ use crate::machine::{Boot, Device, Machine};
 use crate::net_ring::NetRing;
 use crate::pager_table::PagerTable;
 use crate::ramdisk::Ramdisk;
+use crate::random::Random;
 use crate::thread::Thread;
 use crate::trace::Trace;
 
@@ -39,6 +40,7 @@ pub struct Kernel<M: Machine> {
     /// Devices by their index in `Boot::devices`.
     pub(crate) devices: alloc::vec::Vec<Found<M>>,
     pub(crate) ramdisk: Option<Ramdisk>,
+    pub(crate) random: Option<Random>,
     pub(crate) trace: Trace,
     /// One CPU pages out at a time.
     pub(crate) page_out: Mutex<()>,
@@ -110,6 +112,7 @@ impl<M: Machine> Kernel<M> {
             rings,
             devices,
             ramdisk: boot.ramdisk.take().map(Ramdisk::new),
+            random: machine.seed().map(Random::new),
             trace: Trace::new(boot.command_line.split_ascii_whitespace().any(|word| word == "trace")),
             page_out: Mutex::new(()),
             memory_waiters: AtomicBool::new(false),

@@ -39,6 +39,10 @@ pub(crate) enum Object<M: Machine> {
     Disk(Arc<Disk<M>>),
     Net(Arc<NetRing<M>>),
     Ramdisk,
+    /// Bytes that nobody can guess.
+    Random,
+    /// The time of day.
+    Clock,
     /// Memory of a device that can be mapped.
     DeviceMemory {
         memory: Arc<vm::Object>,
@@ -61,6 +65,8 @@ impl<M: Machine> Clone for Object<M> {
             Self::Disk(disk) => Self::Disk(Arc::clone(disk)),
             Self::Net(ring) => Self::Net(Arc::clone(ring)),
             Self::Ramdisk => Self::Ramdisk,
+            Self::Random => Self::Random,
+            Self::Clock => Self::Clock,
             Self::DeviceMemory { memory, writable } => Self::DeviceMemory { memory: Arc::clone(memory), writable: *writable },
             Self::Control(pager) => Self::Control(Arc::clone(pager)),
             Self::Name => Self::Name,

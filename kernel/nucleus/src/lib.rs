@@ -33,6 +33,7 @@ mod page_out;
 mod pager;
 mod pager_table;
 mod ramdisk;
+mod random;
 mod rpc;
 mod run;
 mod task;

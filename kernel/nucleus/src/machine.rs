@@ -100,6 +100,10 @@ pub trait Machine: Send + Sync + Sized + 'static {
     fn power(&self, how: Power) -> !;
     /// The words that aarch64_get_hwcaps gives.
     fn hwcaps(&self) -> [u64; 2];
+    /// Bytes that nobody else knows, for the device `random`; asked for once. None if the machine has none.
+    fn seed(&self) -> Option<[u8; 32]>;
+    /// Seconds since 1970, if the machine has a clock that knows.
+    fn wall_clock(&self) -> Option<u64>;
 }
 
 /// A device's operation.

@@ -65,6 +65,28 @@ struct Open {
     health: Health,
 }
 
+/// What there is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct News {
+    received: bool,
+    sent: bool,
+}
+
+impl News {
+    const fn any(self) -> bool {
+        self.received || self.sent
+    }
+
+    /// Whether a pager that wrote this word waits for it.
+    const fn is_wanted(self, word: u32) -> bool {
+        match word {
+            ring::WANTS_ALL => self.any(),
+            ring::WANTS_RECEIVED => self.received,
+            _ => false,
+        }
+    }
+}
+
 /// Whether the device works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
@@ -179,7 +201,7 @@ impl<M: Machine> Kernel<M> {
         };
         if !is_told && let Some(open) = &ring.state.lock().ring {
             // There was no memory: at the next packet, then.
-            open.memory.publish(ring::RX_WANTED, 1);
+            open.memory.publish(ring::RX_WANTED, ring::WANTS_ALL);
         }
         self.work_off(effects);
     }
@@ -193,13 +215,13 @@ impl<M: Machine> State<M> {
             let _ = (self.device.received(), self.device.sent());
             return None;
         };
-        let is_news = open.serve(&mut self.device);
-        if !is_news || !open.is_in_use || self.notify.kind() != RightKind::Send {
+        let news = open.serve(&mut self.device);
+        if !news.any() || !open.is_in_use || self.notify.kind() != RightKind::Send {
             return None;
         }
         // The pager wrote RX_WANTED and then looked at the indices; here it is the other way round: one of the two sees the other's.
         fence(Ordering::SeqCst);
-        if open.memory.read(ring::RX_WANTED) != 1 {
+        if !news.is_wanted(open.memory.read(ring::RX_WANTED)) {
             return None;
         }
         open.memory.publish(ring::RX_WANTED, 0);
@@ -249,14 +271,14 @@ impl Open {
         self.is_in_use = true;
     }
 
-    /// Moves packets. True if an index of the kernel's went on.
-    fn serve(&mut self, device: &mut impl Net) -> bool {
+    /// Moves packets. Says which of the kernel's indices went on.
+    fn serve(&mut self, device: &mut impl Net) -> News {
         let sent = self.take_sent(device);
         let received = self.take_received(device);
         let dropped = self.give_packets(device);
         self.give_buffers(device);
         device.kick();
-        sent || received || dropped
+        News { received, sent: sent || dropped }
     }
 
     /// Packets that were sent: their slots are the pager's again.

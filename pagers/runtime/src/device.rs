@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use abi::Code;
 use abi::call::device::{
-    DEV_FLUSH, DEV_GET_RECORDS, DEV_GET_SIZE, device_get_status, device_map, device_open, device_read, device_set_status, device_write,
+    DEV_FLUSH, DEV_GET_RECORDS, DEV_GET_SIZE, device_get_status, device_map, device_open, device_read, device_read_inband,
+    device_set_status, device_write,
 };
 use abi::item::{Text, Words};
 use abi::message::Memory;
@@ -67,6 +68,13 @@ impl Device {
         let bytes_wanted = i32::try_from(bytes).map_err(|_| Code::D_INVALID_SIZE)?;
         let reply = self.port.call(&device_read::Request { mode: 0, recnum: record, bytes_wanted })?;
         Ok(Pages::from_reply(reply.data))
+    }
+
+    /// Reads a few bytes, which the reply itself brings: no more than 128.
+    pub fn read_inband(&self, record: u64, bytes: u32) -> Result<Vec<u8>, Code> {
+        let bytes_wanted = i32::try_from(bytes).map_err(|_| Code::D_INVALID_SIZE)?;
+        let reply = self.port.call(&device_read_inband::Request { mode: 0, recnum: record, bytes_wanted })?;
+        Ok(reply.data.0)
     }
 
     /// Writes bytes from a record on; all of them, or it is an error.

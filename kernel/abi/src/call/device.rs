@@ -29,5 +29,7 @@ pub const DEV_GET_RECORDS: u32 = 1;
 pub const NET_ADDRESS: u32 = ((b'n' as u32) << 16) + 2;
 /// device_get_status of a network device: min, max packet size and header size among others; word 0 is the MTU.
 pub const NET_STATUS: u32 = ((b'n' as u32) << 16) + 1;
+/// device_get_status of `rtc0`: seconds since 1970 in two words, low first.
+pub const RTC_SECONDS: u32 = ((b'v' as u32) << 16) + 2;
 /// device_set_status of a block device: write what the device caches to stable storage; the reply comes when it is done.
 pub const DEV_FLUSH: u32 = ((b'v' as u32) << 16) + 1;

@@ -201,6 +201,12 @@ impl Machine for FakeMachine {
     fn power(&self, how: Power) -> ! {
         panic!("the kernel wants the power {how:?}: {}", self.printed());
     }
+    fn seed(&self) -> Option<[u8; 32]> {
+        Some([7; 32])
+    }
+    fn wall_clock(&self) -> Option<u64> {
+        Some(1_795_000_000 + self.stage.scene().now / 1_000_000_000)
+    }
     fn hwcaps(&self) -> [u64; 2] {
         [1, 2]
     }

@@ -111,10 +111,10 @@ fn packets_that_arrive_are_shown_in_order_with_their_lengths() {
     let (mut open, mut device) = fresh(SMALL_PAGES, 8);
     device.arrive(HEADER + 60);
     device.arrive(HEADER + 1514);
-    assert!(open.serve(&mut device));
+    assert!(open.serve(&mut device).any());
     assert_eq!(open.memory.read(ring::RX_PRODUCED), 2);
     assert_eq!((open.memory.read(ring::RX_LENGTH), open.memory.read(ring::RX_LENGTH + 4)), (60, 1514));
-    assert!(!open.serve(&mut device), "no news the second time");
+    assert!(!open.serve(&mut device).any(), "no news the second time");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn what_is_no_packet_has_the_length_zero() {
         device.arrive(bytes);
     }
     device.arrive(HEADER + 14);
-    assert!(open.serve(&mut device));
+    assert!(open.serve(&mut device).any());
     let lengths: Vec<u32> = (0..6).map(|slot| open.memory.read(ring::RX_LENGTH + slot * 4)).collect();
     assert_eq!(lengths, [0, 0, 0, 0, 0, 14]);
 }
@@ -147,13 +147,13 @@ fn slots_that_the_pager_has_read_go_back_to_the_device() {
 fn packets_are_sent_and_their_slots_come_back() {
     let (mut open, mut device) = fresh(SMALL_PAGES, 8);
     fill(&open, 0, &[14, 1514, 60]);
-    assert!(!open.serve(&mut device));
+    assert!(!open.serve(&mut device).any());
     let lengths: Vec<u32> = device.sending.iter().map(|(_, buffer)| buffer.length - HEADER).collect();
     assert_eq!(lengths, [14, 1514, 60]);
     let receive = open.memory.receive_buffer(7).address;
     assert!(device.sending.iter().all(|(_, buffer)| buffer.address > receive), "send slots follow the receive slots");
     device.transmit();
-    assert!(open.serve(&mut device));
+    assert!(open.serve(&mut device).any());
     assert_eq!(open.memory.read(ring::TX_CONSUMED), 3);
 }
 
@@ -161,7 +161,7 @@ fn packets_are_sent_and_their_slots_come_back() {
 fn lengths_that_no_packet_has_come_back_unsent() {
     let (mut open, mut device) = fresh(SMALL_PAGES, 8);
     fill(&open, 0, &[0, 13, 1515, u32::MAX]);
-    assert!(open.serve(&mut device));
+    assert!(open.serve(&mut device).any());
     assert_eq!((device.sending.len(), open.memory.read(ring::TX_CONSUMED)), (0, 4));
 }
 
@@ -170,7 +170,7 @@ fn an_index_too_far_ahead_sends_nothing() {
     let (mut open, mut device) = fresh(SMALL_PAGES, 8);
     fill(&open, 0, &[60; 8]);
     open.memory.publish(ring::TX_PRODUCED, 9);
-    assert!(!open.serve(&mut device));
+    assert!(!open.serve(&mut device).any());
     assert_eq!(device.sending.len(), 0);
     open.memory.publish(ring::TX_PRODUCED, 8);
     open.serve(&mut device);
@@ -197,7 +197,7 @@ fn a_ring_that_nobody_reads_stays_alive_for_its_next_user() {
     assert_eq!((open.memory.read(ring::TX_PRODUCED), open.memory.read(ring::TX_CONSUMED)), (1, 0), "one is still being sent");
     device.arrive(HEADER + 99);
     device.transmit();
-    assert!(open.serve(&mut device));
+    assert!(open.serve(&mut device).any());
     assert_eq!((open.memory.read(ring::RX_PRODUCED), open.memory.read(ring::TX_CONSUMED)), (16, 1));
     assert_eq!(open.memory.read(ring::RX_LENGTH + 7 * 4), 99, "slot 15 mod 8");
 }
@@ -226,4 +226,19 @@ fn no_memory_is_an_error_and_takes_none() {
     assert_eq!(pool.available(), before);
     let device = FakeNet::default();
     assert_eq!(Open::new(pool, core, &device).map(|_| ()).unwrap_err(), Code::D_DEVICE_DOWN);
+}
+
+#[test]
+fn news_of_sent_packets_wakes_only_who_wants_it() {
+    let (mut open, mut device) = fresh(SMALL_PAGES, 8);
+    fill(&open, 0, &[60]);
+    open.serve(&mut device);
+    device.transmit();
+    let sent = open.serve(&mut device);
+    device.arrive(HEADER + 60);
+    let received = open.serve(&mut device);
+    let wants = |news: News| [0, ring::WANTS_ALL, ring::WANTS_RECEIVED, 3].map(|word| news.is_wanted(word));
+    assert_eq!(wants(sent), [false, true, false, false]);
+    assert_eq!(wants(received), [false, true, true, false]);
+    assert_eq!(wants(open.serve(&mut device)), [false; 4]);
 }

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use abi::call::device::{self, Call, D_READ, D_WRITE, DEV_FLUSH, DEV_GET_RECORDS, DEV_GET_SIZE, NET_ADDRESS, NET_STATUS};
+use abi::call::device::{self, Call, D_READ, D_WRITE, DEV_FLUSH, DEV_GET_RECORDS, DEV_GET_SIZE, NET_ADDRESS, NET_STATUS, RTC_SECONDS};
 use abi::call::pvmach_control;
 use abi::item::{Inband, Item, Words};
 use abi::message::Memory;
@@ -21,6 +21,8 @@ use crate::out_of_line::OutOfLine;
 
 /// The most bytes that one device_read or device_write carries.
 const TRANSFER_MAX: u64 = 1 << 20;
+/// The most that one device_read_inband carries.
+const INBAND_MAX: u64 = 128;
 
 pub(super) fn call<M: Machine>(request: &mut Request<'_, M>, object: &Object<M>) -> Answer<M> {
     match Call::decode(&request.message.bytes) {
@@ -52,6 +54,7 @@ fn device_call<M: Machine>(request: &mut Request<'_, M>, object: &Object<M>, cal
         (_, Call::device_close(_)) => Answer::Code(Code::SUCCESS),
         (Object::Disk(disk), Call::device_read(call)) => read(request, disk, call.recnum, call.bytes_wanted, false),
         (Object::Disk(disk), Call::device_read_inband(call)) => read(request, disk, call.recnum, call.bytes_wanted, true),
+        (Object::Random, Call::device_read_inband(call)) => random(request, call.bytes_wanted),
         (Object::Disk(disk), Call::device_write(call)) => write(request, disk, call.recnum, call.data),
         (Object::Disk(disk), Call::device_write_inband(call)) => write_inband(request, disk, call.recnum, &call.data),
         (Object::Disk(disk), Call::device_set_status(call)) if call.flavor == DEV_FLUSH => flush(request, disk),
@@ -68,10 +71,13 @@ fn device_call<M: Machine>(request: &mut Request<'_, M>, object: &Object<M>, cal
 }
 
 impl<M: Machine> Kernel<M> {
-    /// `vda`, `vdb` … (also `hd0`-style `wd0`), `eth0` …, `rd0`.
+    /// `vda`, `vdb` … (also `hd0`-style `wd0`), `eth0` …, `rd0`, `random`, `rtc0`.
     fn device_named(&self, name: &str) -> Option<Object<M>> {
-        if name == "rd0" {
-            return self.ramdisk.as_ref().map(|_| Object::Ramdisk);
+        match name {
+            "rd0" => return self.ramdisk.as_ref().map(|_| Object::Ramdisk),
+            "random" => return self.random.as_ref().map(|_| Object::Random),
+            "rtc0" => return self.machine.wall_clock().map(|_| Object::Clock),
+            _ => {}
         }
         if let Some(number) = name.strip_prefix("eth").and_then(|number| number.parse::<usize>().ok()) {
             return self.rings.get(number).map(|ring| Object::Net(Arc::clone(ring)));
@@ -122,6 +128,10 @@ fn status<M: Machine>(kernel: &Kernel<M>, object: &Object<M>, flavor: u32) -> Op
             let mac = ring.mac();
             Some(alloc::vec![u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]), u32::from_be_bytes([mac[4], mac[5], 0, 0])])
         }
+        (Object::Clock, RTC_SECONDS) => {
+            let seconds = kernel.machine.wall_clock()?;
+            Some(alloc::vec![seconds as u32, (seconds >> 32) as u32])
+        }
         (Object::Net(ring), NET_STATUS) => Some(alloc::vec![u32::from(ring.mtu())]),
         _ => None,
     }
@@ -140,6 +150,21 @@ fn map<M: Machine>(request: &mut Request<'_, M>, object: &Object<M>, protection:
     match memory.and_then(|memory| ipc::Port::new_kernel(Object::DeviceMemory { memory, writable })) {
         Ok(port) => request.reply_right(PortReply, port.make_send()),
         Err(code) => Answer::Code(code),
+    }
+}
+
+/// device_read_inband of `random`.
+fn random<M: Machine>(request: &mut Request<'_, M>, wanted: i32) -> Answer<M> {
+    let mut bytes = [0; INBAND_MAX as usize];
+    let wanted = usize::try_from(wanted).ok().and_then(|wanted| bytes.get_mut(..wanted)).filter(|wanted| !wanted.is_empty());
+    match (wanted, &request.kernel.random) {
+        (None, _) => Answer::Code(Code::D_INVALID_SIZE),
+        (Some(_), None) => Answer::Code(Code::D_NO_SUCH_DEVICE),
+        (Some(wanted), Some(random)) => {
+            random.fill(wanted);
+            let data = Inband(wanted.to_vec());
+            request.reply(&device::device_read_inband::Reply { data }, Vec::new())
+        }
     }
 }
 
@@ -183,7 +208,7 @@ fn reply_to<M: Machine>(request: &mut Request<'_, M>) -> (Right<M>, i32) {
 }
 
 fn read<M: Machine>(request: &mut Request<'_, M>, disk: &Arc<Disk<M>>, record: u64, wanted: i32, inband: bool) -> Answer<M> {
-    let most = if inband { 128 } else { TRANSFER_MAX };
+    let most = if inband { INBAND_MAX } else { TRANSFER_MAX };
     let bytes = match u64::try_from(wanted) {
         Ok(bytes) if bytes > 0 && bytes <= most => bytes,
         _ => return Answer::Code(Code::D_INVALID_SIZE),

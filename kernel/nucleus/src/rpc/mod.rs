@@ -253,7 +253,7 @@ impl<M: Machine> Kernel<M> {
                 let pager = Arc::clone(pager);
                 control::call(request, &pager)
             }
-            Object::DeviceMaster | Object::Disk(_) | Object::Net(_) | Object::Ramdisk => {
+            Object::DeviceMaster | Object::Disk(_) | Object::Net(_) | Object::Ramdisk | Object::Random | Object::Clock => {
                 device::call(request, &object.clone())
             }
             Object::DeviceMemory { .. } | Object::Name => Answer::BadId,
