@@ -17,6 +17,8 @@ pub(crate) const KERNEL_PACKAGE: &str = "kernel";
 pub(crate) const USER_PACKAGES: &[&str] = &["bootstrap", "programs", "swap-pager", "net-pager", "example-pager"];
 /// The host service's package and binary.
 pub(crate) const SERVER_PACKAGE: &str = "netpager-host";
+/// What loads and measures it, and its binary.
+const BENCH: (&str, &str) = ("bench", "netpager-bench");
 
 /// The built kernel, twice: as what a boot loader takes, and as what a debugger takes.
 #[derive(Clone, Debug)]
@@ -59,10 +61,20 @@ impl<'a> Builder<'a> {
 
     /// The host service's binary.
     pub(crate) fn server(&self) -> Result<PathBuf> {
+        self.host(SERVER_PACKAGE, SERVER_PACKAGE)
+    }
+
+    /// The load generator's binary.
+    pub(crate) fn bench(&self) -> Result<PathBuf> {
+        let (package, binary) = BENCH;
+        self.host(package, binary)
+    }
+
+    fn host(&self, package: &str, binary: &str) -> Result<PathBuf> {
         let mut cargo = host_cargo();
-        cargo.current_dir(&self.workspace.root).args(["build", "--release", "-p", SERVER_PACKAGE]);
-        finish(cargo, SERVER_PACKAGE)?;
-        Ok(self.workspace.target.join("release").join(SERVER_PACKAGE))
+        cargo.current_dir(&self.workspace.root).args(["build", "--release", "-p", package]);
+        finish(cargo, package)?;
+        Ok(self.workspace.target.join("release").join(binary))
     }
 }
 

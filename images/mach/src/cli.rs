@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// The checks, the host tests, then the tests inside QEMU; ends with one line `N passed, M failed`
     Test(TestOptions),
-    /// Guest instructions per operation, beside what other systems need
+    /// Measure the guest's operations or the host's service beside others, or soak the service
     Bench(BenchOptions),
     /// Build what is booted, and print where it is and how to boot it by hand
     Image(ImageOptions),
@@ -177,9 +177,22 @@ pub(crate) struct TestOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Which benchmark
+    #[command(subcommand)]
     pub(crate) what: Benchmark,
+}
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Benchmark {
+    /// Traps, RPCs, faults, tasks and out-of-line memory under `-icount shift=0` with one CPU: exact and repeatable
+    Micro(MicroOptions),
+    /// netpager-host beside nbdkit, qemu-nbd and nbd-server: the same client in turns, and a verdict on every goal
+    Host(HostOptions),
+    /// A day's requests to netpager-host in minutes, with faults, kills and restarts, against a model
+    Soak(SoakOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MicroOptions {
     /// Write the figures to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -189,10 +202,34 @@ pub(crate) struct BenchOptions {
     pub(crate) timeout: u64,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Benchmark {
-    /// Traps, RPCs, faults, tasks and out-of-line memory under `-icount shift=0` with one CPU: exact and repeatable
-    Micro,
+#[derive(Debug, Args)]
+pub(crate) struct HostOptions {
+    /// Write the figures to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// How often each row is measured on each server; the figures are medians
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+
+    /// How long one measurement takes
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+
+    /// Exit with an error if a goal is missed
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakOptions {
+    /// How many hours of a busy guest's requests (100 a second) to make
+    #[arg(long, value_name = "H", default_value_t = 24.0)]
+    pub(crate) hours_worth: f64,
+
+    /// What the requests, faults and restarts depend on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

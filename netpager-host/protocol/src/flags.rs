@@ -39,6 +39,8 @@ bitflags! {
         const SEND_CACHE = 1 << 10;
         /// The FAST_ZERO flag is understood.
         const SEND_FAST_ZERO = 1 << 11;
+        /// BLOCK_STATUS may name the contexts it is about. Set by the handshake alone: only with extended headers and contexts.
+        const BLOCK_STATUS_PAYLOAD = 1 << 12;
     }
 
     /// Modifies one request.
@@ -54,6 +56,9 @@ bitflags! {
         const REQ_ONE = 1 << 3;
         /// WRITE_ZEROES: fail rather than write zeroes one by one.
         const FAST_ZERO = 1 << 4;
+        /// Extended headers: the length is that of a payload which follows. Added and taken away with the header; it is never part
+        /// of a [`crate::Request`] that is well-formed.
+        const PAYLOAD_LEN = 1 << 5;
     }
 
     /// The status words of the metadata context `base:allocation`.
@@ -63,5 +68,22 @@ bitflags! {
         const HOLE = 1;
         /// Reads as zeroes.
         const ZERO = 1 << 1;
+    }
+
+    /// The status words of our own metadata context [`crate::context::STATE`]: how the server keeps a range. Zero says nothing is kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct StateFlags: u32 {
+        /// In the server's memory as it was written.
+        const RESIDENT = 1;
+        /// In the server's memory, compressed.
+        const COMPRESSED = 1 << 1;
+        /// In a file of the server's machine.
+        const FILE = 1 << 2;
+        /// On another machine.
+        const REMOTE = 1 << 3;
+        /// Newer than what a FLUSH last made durable.
+        const DIRTY = 1 << 4;
+        /// Space is set aside, so that writing cannot fail for want of it.
+        const RESERVED = 1 << 5;
     }
 }

@@ -27,14 +27,23 @@ pub const INFO_REPLIES_MAX: usize = 64;
 /// The largest READ or WRITE, and what the protocol lets a client assume when the server announces nothing.
 pub const PAYLOAD_MAX: u32 = 32 * 1024 * 1024;
 
+/// The most metadata contexts our client asks for.
+pub const CLIENT_CONTEXTS_MAX: usize = 8;
+
+/// The most bytes of their names together.
+pub const CLIENT_CONTEXT_NAMES_MAX: usize = 256;
+
 /// The most separate pieces of one READ that may be outstanding at a time when a server answers out of order.
 pub const READ_PIECES_MAX: usize = 8;
 
 /// The most error chunks a server may send in reply to one request.
 pub const ERROR_CHUNKS_MAX: u8 = 16;
 
-/// The most extents one BLOCK_STATUS reply may carry.
+/// The most extents our server sends in one context.
 pub const EXTENTS_MAX: usize = 64 * 1024;
+
+/// The most extents a server may send in one context. The protocol says no more than that SHOULD be.
+pub const STATUS_EXTENTS_MAX: u32 = 1 << 20;
 
 /// The largest minimum block size the protocol allows.
 pub const BLOCK_MINIMUM_MAX: u32 = 64 * 1024;
@@ -44,5 +53,5 @@ const _: () = {
     assert!(ERROR_TEXT_KEPT <= STRING_MAX);
     assert!(STRING_MAX < OPTION_DATA_MAX);
     assert!(PAYLOAD_MAX.is_power_of_two());
-    assert!(EXTENTS_MAX <= 1 << 20);
+    assert!(EXTENTS_MAX <= STATUS_EXTENTS_MAX as usize);
 };

@@ -4,12 +4,13 @@
 //! cannot disagree about what is allowed.
 
 use thiserror::Error;
-use zerocopy::big_endian::{U16, U32, U64};
 
+use crate::context::ContextSet;
 use crate::error::NbdError;
 use crate::export::ExportInfo;
 use crate::flags::{CommandFlags, TransmissionFlags};
-use crate::wire::{MAGIC_REQUEST, RequestHeader, command};
+use crate::framing::Framing;
+use crate::wire::command;
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,25 +96,28 @@ pub struct Request {
     pub flags: CommandFlags,
     /// Where; zero for FLUSH.
     pub offset: u64,
-    /// How many bytes; zero for FLUSH.
-    pub length: u32,
+    /// How many bytes; zero for FLUSH. More than 32 bits only with [`Framing::Extended`].
+    pub length: u64,
+    /// What a BLOCK_STATUS is about: from a client, empty means all contexts of the session; a server always sees which ones.
+    /// Empty for all other commands.
+    pub contexts: ContextSet,
 }
 
 impl Request {
-    const fn new(command: Command, offset: u64, length: u32) -> Self {
-        Self { command, flags: CommandFlags::empty(), offset, length }
+    const fn new(command: Command, offset: u64, length: u64) -> Self {
+        Self { command, flags: CommandFlags::empty(), offset, length, contexts: ContextSet::EMPTY }
     }
 
     /// Reads `length` bytes at `offset`.
     #[must_use]
     pub const fn read(offset: u64, length: u32) -> Self {
-        Self::new(Command::Read, offset, length)
+        Self::new(Command::Read, offset, length as u64)
     }
 
     /// Writes `length` bytes at `offset`; they follow the header.
     #[must_use]
     pub const fn write(offset: u64, length: u32) -> Self {
-        Self::new(Command::Write, offset, length)
+        Self::new(Command::Write, offset, length as u64)
     }
 
     /// Makes all acknowledged writes durable.
@@ -124,20 +128,26 @@ impl Request {
 
     /// Gives up the content of a range.
     #[must_use]
-    pub const fn trim(offset: u64, length: u32) -> Self {
+    pub const fn trim(offset: u64, length: u64) -> Self {
         Self::new(Command::Trim, offset, length)
     }
 
     /// Makes a range read as zeroes; add [`CommandFlags::NO_HOLE`] to reserve the space.
     #[must_use]
-    pub const fn write_zeroes(offset: u64, length: u32) -> Self {
+    pub const fn write_zeroes(offset: u64, length: u64) -> Self {
         Self::new(Command::WriteZeroes, offset, length)
     }
 
     /// Asks the server to bring a range closer.
     #[must_use]
-    pub const fn cache(offset: u64, length: u32) -> Self {
+    pub const fn cache(offset: u64, length: u64) -> Self {
         Self::new(Command::Cache, offset, length)
+    }
+
+    /// Asks for the extents of a range, in all contexts of the session.
+    #[must_use]
+    pub const fn block_status(offset: u64, length: u64) -> Self {
+        Self::new(Command::BlockStatus, offset, length)
     }
 
     /// The same request with more flags.
@@ -146,37 +156,42 @@ impl Request {
         Self { flags: self.flags.union(flags), ..self }
     }
 
-    /// How many bytes follow the header.
+    /// The same BLOCK_STATUS about these contexts only.
     #[must_use]
-    pub const fn payload_length(&self) -> u32 {
+    pub const fn about(self, contexts: ContextSet) -> Self {
+        Self { contexts, ..self }
+    }
+
+    /// The end of the range; never overflows for a request that was checked.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
+    }
+
+    /// How many bytes the caller sends behind the header.
+    #[must_use]
+    pub const fn payload_length(&self) -> u64 {
         match self.command {
             Command::Write => self.length,
             _ => 0,
         }
     }
 
-    /// The header to send.
-    #[must_use]
-    pub const fn header(&self, cookie: u64) -> RequestHeader {
-        RequestHeader {
-            magic: U32::new(MAGIC_REQUEST),
-            flags: U16::new(self.flags.bits()),
-            command: U16::new(self.command.code()),
-            cookie: U64::new(cookie),
-            offset: U64::new(self.offset),
-            length: U32::new(self.length),
+    /// Whether requests of this framing can carry it: lengths that fit, and nothing that only another framing has.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn fits(&self, framing: Framing) -> Result<(), Refusal> {
+        if framing != Framing::Extended && self.length > u64::from(u32::MAX) {
+            return Err(Refusal::NEEDS_EXTENDED);
         }
-    }
-
-    /// Reads a header whose magic was checked. Says nothing about whether the request makes sense: see [`Self::check`].
-    #[must_use]
-    pub fn from_header(header: &RequestHeader) -> Option<Self> {
-        Some(Self {
-            command: Command::from_code(header.command.get())?,
-            flags: CommandFlags::from_bits_retain(header.flags.get()),
-            offset: header.offset.get(),
-            length: header.length.get(),
-        })
+        if self.command == Command::BlockStatus && !framing.has_chunks() {
+            return Err(Refusal::NO_STATUS);
+        }
+        if self.flags.contains(CommandFlags::DF) && !framing.has_chunks() {
+            return Err(Refusal::UNKNOWN_FLAG);
+        }
+        Ok(())
     }
 
     /// Whether `export` takes this request.
@@ -224,13 +239,13 @@ impl Request {
             return Err(Refusal::EMPTY);
         }
         let block = u64::from(export.block.minimum);
-        if !self.offset.is_multiple_of(block) || !u64::from(self.length).is_multiple_of(block) {
+        if !self.offset.is_multiple_of(block) || !self.length.is_multiple_of(block) {
             return Err(Refusal::UNALIGNED);
         }
-        if matches!(self.command, Command::Read | Command::Write) && self.length > export.block.maximum {
+        if matches!(self.command, Command::Read | Command::Write) && self.length > u64::from(export.block.maximum) {
             return Err(Refusal::TOO_LONG);
         }
-        match self.offset.checked_add(u64::from(self.length)) {
+        match self.offset.checked_add(self.length) {
             Some(end) if end <= export.size => Ok(()),
             _ if matches!(self.command, Command::Write | Command::WriteZeroes) => Err(Refusal::PAST_END_WRITE),
             _ => Err(Refusal::PAST_END),
@@ -255,6 +270,12 @@ impl Refusal {
 
     pub(crate) const UNKNOWN_COMMAND: Self = Self::new(NbdError::Invalid, "unknown command");
     pub(crate) const NO_STATUS: Self = Self::new(NbdError::Invalid, "BLOCK_STATUS without a negotiated context");
+    pub(crate) const BAD_FILTER: Self =
+        Self::new(NbdError::Invalid, "BLOCK_STATUS names a context that was not negotiated, or names one twice");
+    pub(crate) const NO_FILTER: Self = Self::new(NbdError::Invalid, "the server cannot be asked about some contexts only");
+    pub(crate) const BAD_STATUS_PAYLOAD: Self = Self::new(NbdError::Invalid, "the payload of BLOCK_STATUS is malformed");
+    pub(crate) const UNEXPECTED_PAYLOAD: Self = Self::new(NbdError::Invalid, "a payload where none belongs");
+    const NEEDS_EXTENDED: Self = Self::new(NbdError::Overflow, "a length of more than 32 bits needs extended headers");
     pub(crate) const NOT_READY: Self = Self::new(NbdError::Invalid, "the handshake is not over");
     pub(crate) const UNKNOWN_FLAG: Self = Self::new(NbdError::Invalid, "unknown command flag");
     const READ_ONLY: Self = Self::new(NbdError::NotPermitted, "the export is read-only");

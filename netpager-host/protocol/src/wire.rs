@@ -19,6 +19,11 @@ pub const MAGIC_SIMPLE_REPLY: u32 = 0x6744_6698;
 /// Start of each chunk of a structured reply.
 pub const MAGIC_STRUCTURED_REPLY: u32 = 0x668e_33ef;
 
+/// Start of a request once extended headers were negotiated.
+pub const MAGIC_EXTENDED_REQUEST: u32 = 0x21e4_1c71;
+/// Start of each chunk of a reply once extended headers were negotiated.
+pub const MAGIC_EXTENDED_REPLY: u32 = 0x6e8a_278c;
+
 /// Options a client may send while it negotiates.
 pub mod option {
     /// Choose an export the old way: no error can be reported, the server just hangs up.
@@ -39,6 +44,8 @@ pub mod option {
     pub const LIST_META_CONTEXT: u32 = 9;
     /// Choose metadata contexts.
     pub const SET_META_CONTEXT: u32 = 10;
+    /// Ask for headers with 64-bit lengths, and replies in chunks.
+    pub const EXTENDED_HEADERS: u32 = 11;
 }
 
 /// Kinds of option reply. Those with bit 31 set are errors.
@@ -69,6 +76,8 @@ pub mod option_reply {
     pub const ERR_BLOCK_SIZE_REQD: u32 = ERROR_BIT | 8;
     /// The option's data is too long.
     pub const ERR_TOO_BIG: u32 = ERROR_BIT | 9;
+    /// The client must ask for extended headers, or has them and cannot go back.
+    pub const ERR_EXT_HEADER_REQD: u32 = ERROR_BIT | 10;
 }
 
 /// Kinds of information about an export.
@@ -87,7 +96,7 @@ pub mod info {
 pub mod command {
     /// Read bytes.
     pub const READ: u16 = 0;
-    /// Write bytes; the only command followed by a payload.
+    /// Write bytes; always followed by a payload.
     pub const WRITE: u16 = 1;
     /// Disconnect; has no reply.
     pub const DISC: u16 = 2;
@@ -115,6 +124,8 @@ pub mod chunk {
     pub const OFFSET_HOLE: u16 = 2;
     /// Extents in one metadata context.
     pub const BLOCK_STATUS: u16 = 5;
+    /// Extents in one metadata context, with 64-bit lengths and states.
+    pub const BLOCK_STATUS_EXT: u16 = 6;
     /// The bit that makes a chunk an error.
     pub const ERROR_BIT: u16 = 1 << 15;
     /// An error with a text.
@@ -201,6 +212,24 @@ pub struct RequestHeader {
     pub length: U32,
 }
 
+/// A request once extended headers were negotiated; its payload follows if [`crate::CommandFlags::PAYLOAD_LEN`] is set.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ExtendedRequestHeader {
+    /// [`MAGIC_EXTENDED_REQUEST`].
+    pub magic: U32,
+    /// [`crate::CommandFlags`].
+    pub flags: U16,
+    /// One of [`command`].
+    pub command: U16,
+    /// Chosen by the client, returned by the server.
+    pub cookie: U64,
+    /// Where.
+    pub offset: U64,
+    /// How many bytes follow if a payload does, else how many the command is about.
+    pub length: U64,
+}
+
 /// A simple reply; the payload of a successful READ follows.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -227,6 +256,24 @@ pub struct ChunkHeader {
     pub cookie: U64,
     /// How much data follows.
     pub length: U32,
+}
+
+/// In front of each chunk of a reply once extended headers were negotiated.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ExtendedChunkHeader {
+    /// [`MAGIC_EXTENDED_REPLY`].
+    pub magic: U32,
+    /// [`chunk::FLAG_DONE`] or nothing.
+    pub flags: U16,
+    /// One of [`chunk`].
+    pub kind: U16,
+    /// The request's cookie.
+    pub cookie: U64,
+    /// The request's offset, whatever part of it the chunk is about.
+    pub offset: U64,
+    /// How much data follows.
+    pub length: U64,
 }
 
 /// Body of [`chunk::OFFSET_HOLE`].
@@ -259,6 +306,26 @@ pub struct ExtentDescriptor {
     pub flags: U32,
 }
 
+/// Start of the body of a [`chunk::BLOCK_STATUS_EXT`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ExtendedStatusHead {
+    /// Which metadata context.
+    pub context: U32,
+    /// How many extents follow.
+    pub count: U32,
+}
+
+/// One extent in a [`chunk::BLOCK_STATUS_EXT`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ExtendedExtentDescriptor {
+    /// Bytes in the extent.
+    pub length: U64,
+    /// What they are, in the terms of the context.
+    pub flags: U64,
+}
+
 const _: () = {
     assert!(size_of::<Greeting>() == 18);
     assert!(size_of::<OptionHeader>() == 16);
@@ -266,4 +333,6 @@ const _: () = {
     assert!(size_of::<RequestHeader>() == 28);
     assert!(size_of::<SimpleReply>() == 16);
     assert!(size_of::<ChunkHeader>() == 20);
+    assert!(size_of::<ExtendedRequestHeader>() == 32);
+    assert!(size_of::<ExtendedChunkHeader>() == 32);
 };

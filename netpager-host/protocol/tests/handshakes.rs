@@ -2,44 +2,22 @@
 
 mod common;
 
+use common::script::{self, GREETING, export_info, go_info, option_bytes, reply_bytes, wishful_client_hears};
 use common::{NAME, Server};
-use nbd::client::{Client, ClientError, Event, RequestTable, Session, Violation};
-use nbd::server::ServerError;
+use nbd::client::{Client, ClientError, RequestTable, Session, TlsWish, Violation, Wishes};
+use nbd::server::{RefusalKind, ServerError, TlsMode};
 use nbd::wire::{info, option, option_reply};
-use nbd::{BlockSizes, TransmissionFlags};
+use nbd::{BlockSizes, Framing, TransmissionFlags};
 
-const GREETING: &[u8] = b"NBDMAGICIHAVEOPT\0\x03";
+/// A client of before there were extended headers.
+const STRUCTURED: Wishes = Wishes { framing: Framing::Structured, ..Wishes::DEFAULT };
 
-fn option_bytes(option: u32, data: &[u8]) -> Vec<u8> {
-    [b"IHAVEOPT", &option.to_be_bytes()[..], &(data.len() as u32).to_be_bytes(), data].concat()
-}
-
-fn reply_bytes(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
-    let magic = 0x0003_e889_0455_65a9_u64.to_be_bytes();
-    [&magic[..], &option.to_be_bytes(), &kind.to_be_bytes(), &(data.len() as u32).to_be_bytes(), data].concat()
-}
-
-/// Feeds a scripted server's bytes to a new client.
 fn client_hears(script: &[Vec<u8>]) -> (Client, Result<Option<Session>, ClientError>) {
-    let mut client = Client::new("x").unwrap();
-    let mut table = RequestTable::<(), 1>::new();
-    for byte in script.concat() {
-        match client.receive(&[byte], &mut table) {
-            Ok((_, Some(Event::Ready(session)))) => return (client, Ok(Some(session))),
-            Ok((1, None)) => {}
-            Ok(other) => panic!("{other:?}"),
-            Err(error) => return (client, Err(error)),
-        }
-    }
-    (client, Ok(None))
+    wishful_client_hears(&STRUCTURED, script)
 }
 
-fn export_info(size: u64, flags: u16) -> Vec<u8> {
-    [&size.to_be_bytes()[..], &flags.to_be_bytes()].concat()
-}
-
-fn go_info(kind: u16, body: &[u8]) -> Vec<u8> {
-    reply_bytes(option::GO, option_reply::INFO, &[&kind.to_be_bytes()[..], body].concat())
+fn server_answers(flags: u32, options: &[Vec<u8>]) -> Result<(Server, Vec<u8>), ServerError> {
+    script::server_answers(TlsMode::None, flags, options)
 }
 
 fn no_structured() -> Vec<u8> {
@@ -56,12 +34,61 @@ fn the_client_says_exactly_this() {
 }
 
 #[test]
+fn a_server_is_asked_for_the_best_framing_first() {
+    let no = |option| reply_bytes(option, option_reply::ERR_UNSUP, b"what?");
+    let (client, result) = wishful_client_hears(&Wishes::DEFAULT, &[GREETING.to_vec(), no(option::EXTENDED_HEADERS)]);
+    assert_eq!(result, Ok(None));
+    let asked = [vec![0, 0, 0, 3], option_bytes(option::EXTENDED_HEADERS, b""), option_bytes(option::STRUCTURED_REPLY, b"")].concat();
+    assert_eq!(client.transmit(), asked);
+    let infos = [go_info(info::EXPORT, &export_info(4096, 1)), reply_bytes(option::GO, option_reply::ACK, b"")].concat();
+    for (answers, framing) in [
+        (vec![reply_bytes(option::EXTENDED_HEADERS, option_reply::ACK, b"")], Framing::Extended),
+        (vec![no(option::EXTENDED_HEADERS), reply_bytes(option::STRUCTURED_REPLY, option_reply::ACK, b"")], Framing::Structured),
+        (vec![no(option::EXTENDED_HEADERS), no(option::STRUCTURED_REPLY)], Framing::Simple),
+    ] {
+        let (_, result) = wishful_client_hears(&Wishes::DEFAULT, &[GREETING.to_vec(), answers.concat(), infos.clone()]);
+        assert_eq!(result.unwrap().unwrap().framing, framing);
+    }
+}
+
+#[test]
+fn all_that_can_be_asked_has_room_even_if_nothing_is_sent() {
+    const NAME: &str = "a:345678901234567890123456789012";
+    let lists: &[&str] = &[NAME; nbd::limits::CLIENT_CONTEXTS_MAX];
+    let wishes = Wishes { tls: TlsWish::Prefer, framing: Framing::Extended, contexts: lists, capabilities: lists };
+    let name = "n".repeat(nbd::limits::CLIENT_NAME_MAX);
+    let mut client = Client::with(&name, &wishes).unwrap();
+    let no = |option| reply_bytes(option, option_reply::ERR_UNSUP, b"no");
+    let script = [
+        GREETING.to_vec(),
+        no(option::STARTTLS),
+        no(option::EXTENDED_HEADERS),
+        reply_bytes(option::STRUCTURED_REPLY, option_reply::ACK, b""),
+        no(option::LIST_META_CONTEXT),
+        no(option::SET_META_CONTEXT),
+        no(option::GO),
+    ];
+    let mut table = RequestTable::<(), 1>::new();
+    assert_eq!(client.receive(&script.concat(), &mut table), Ok((script.concat().len(), None)));
+    assert!(client.transmit().ends_with(&option_bytes(option::EXPORT_NAME, name.as_bytes())));
+    let options = client.transmit().windows(8).filter(|bytes| bytes == b"IHAVEOPT").count();
+    assert_eq!(options, 7);
+}
+
+#[test]
+fn a_server_with_extended_headers_must_know_go() {
+    let answers = [reply_bytes(option::EXTENDED_HEADERS, option_reply::ACK, b""), reply_bytes(option::GO, option_reply::ERR_UNSUP, b"")];
+    let (_, result) = wishful_client_hears(&Wishes::DEFAULT, &[GREETING.to_vec(), answers.concat()]);
+    assert!(matches!(result, Err(ClientError::Refused(refused)) if refused.option == option::GO));
+}
+
+#[test]
 fn a_server_without_go_is_asked_the_old_way() {
     for (greeting, padding) in [(GREETING, 0), (b"NBDMAGICIHAVEOPT\0\x01", 124)] {
         let go = reply_bytes(option::GO, option_reply::ERR_UNSUP, b"");
         let (client, result) = client_hears(&[greeting.to_vec(), no_structured(), go, export_info(4096, 1), vec![0; padding]]);
         let session = result.unwrap().unwrap();
-        assert_eq!((session.structured, session.export.size, session.export.block), (false, 4096, BlockSizes::ASSUMED));
+        assert_eq!((session.framing, session.export.size, session.export.block), (Framing::Simple, 4096, BlockSizes::ASSUMED));
         assert!(client.transmit().ends_with(&option_bytes(option::EXPORT_NAME, b"x")));
     }
 }
@@ -127,27 +154,15 @@ fn exports_that_make_no_sense_are_left() {
     }
 }
 
-/// What a new server answers to a client that sends `flags` and then these options.
-fn server_answers(flags: u32, options: &[Vec<u8>]) -> Result<(Server, Vec<u8>), ServerError> {
-    let mut server = Server::new();
-    server.out.clear();
-    server.receive(&flags.to_be_bytes())?;
-    for byte in options.concat() {
-        server.receive(&[byte])?;
-    }
-    let out = std::mem::take(&mut server.out);
-    Ok((server, out))
-}
-
 #[test]
 fn the_old_way_in_works_with_and_without_padding() {
     for (flags, padding) in [(0, 124), (1, 124), (3, 0)] {
         let (server, out) = server_answers(flags, &[option_bytes(option::EXPORT_NAME, NAME.as_bytes())]).unwrap();
         let visible = (common::all_flags() - TransmissionFlags::SEND_DF).bits();
         assert_eq!(out, [export_info(common::SIZE as u64, visible), vec![0; padding]].concat());
-        assert!(server.negotiated().is_some_and(|negotiated| !negotiated.structured));
+        assert!(server.negotiated().is_some_and(|negotiated| negotiated.framing == Framing::Simple));
     }
-    assert_eq!(server_answers(3, &[option_bytes(option::EXPORT_NAME, b"no")]).err(), Some(ServerError::UnknownExport));
+    assert_eq!(server_answers(3, &[option_bytes(option::EXPORT_NAME, b"no")]).err(), Some(ServerError::ExportName(RefusalKind::Unknown)));
 }
 
 #[test]
@@ -188,25 +203,6 @@ fn exports_are_listed_and_described() {
             .concat()
         )
     );
-}
-
-#[test]
-fn a_context_is_chosen_for_one_export_only() {
-    let structured = option_bytes(option::STRUCTURED_REPLY, b"");
-    let set = |queries: &[&str]| {
-        let mut data = [&[0; 4][..], &(queries.len() as u32).to_be_bytes()].concat();
-        queries.iter().for_each(|query| data.extend([&(query.len() as u32).to_be_bytes()[..], query.as_bytes()].concat()));
-        option_bytes(option::SET_META_CONTEXT, &data)
-    };
-    let go = option_bytes(option::GO, b"\0\0\0\0\0\0");
-    for (options, chosen) in [
-        (vec![set(&["qemu:x", "base:allocation"])], true),
-        (vec![set(&["base:"])], false),
-        (vec![set(&["base:allocation"]), set(&[])], false),
-    ] {
-        let (server, _) = server_answers(3, &[structured.clone(), options.concat(), go.clone()]).unwrap();
-        assert_eq!(server.negotiated().unwrap().allocation, chosen);
-    }
 }
 
 #[test]

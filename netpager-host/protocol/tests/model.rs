@@ -5,8 +5,8 @@ mod common;
 use std::collections::HashMap;
 
 use common::{NAME, SIZE, Server};
-use nbd::client::{Client, ClientError, Event, RequestTable};
-use nbd::{Command, Request};
+use nbd::client::{Client, ClientError, Event, RequestTable, Wishes};
+use nbd::{Command, Framing, Request};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
     let request = (range, 0..5u8).prop_map(|((offset, length), kind)| match kind {
         0 | 1 => Request::read(offset, length),
         2 => Request::write(offset, length),
-        3 => Request::write_zeroes(offset, length),
+        3 => Request::write_zeroes(offset, length.into()),
         _ => Request::flush(),
     });
     prop_oneof![5 => (request, 0..3u8).prop_map(|(request, fill)| Step::Ask(request, fill)), 2 => Just(Step::Answer)]
@@ -43,11 +43,12 @@ struct Read {
 }
 
 impl World {
-    fn new(cuts: Vec<usize>, chunk: usize) -> Self {
+    fn new(cuts: Vec<usize>, chunk: usize, framing: Framing) -> Self {
         let mut server = Server::new();
         server.chunk = chunk;
         let cuts = Box::new(cuts.into_iter().cycle());
-        Self { client: Client::new(NAME).unwrap(), server, table: RequestTable::new(), memory: vec![0; SIZE], cuts }
+        let client = Client::with(NAME, &Wishes { framing, ..Wishes::DEFAULT }).unwrap();
+        Self { client, server, table: RequestTable::new(), memory: vec![0; SIZE], cuts }
     }
 
     fn server_gets(&mut self, mut bytes: &[u8]) {
@@ -74,6 +75,7 @@ impl World {
             match event {
                 None => return Ok(()),
                 Some(Event::Ready(_) | Event::Chunk { .. }) => {}
+                Some(Event::StartTls | Event::Extent { .. }) => unreachable!("not asked for"),
                 Some(Event::Data { cookie, offset, bytes }) => self.got(cookie, offset, bytes.iter().copied()),
                 Some(Event::Hole { cookie, offset, length }) => self.got(cookie, offset, std::iter::repeat_n(0, length as usize)),
                 Some(Event::Done { cookie, result }) => {
@@ -94,7 +96,7 @@ impl World {
     fn done(&mut self, cookie: u64) {
         let (request, read) = self.table.remove(cookie).unwrap();
         if request.command == Command::Read {
-            let got: Vec<u8> = (request.offset..request.offset + u64::from(request.length)).map(|at| read.got[&at]).collect();
+            let got: Vec<u8> = (request.offset..request.end()).map(|at| read.got[&at]).collect();
             assert_eq!(got, read.expected);
         }
     }
@@ -141,8 +143,9 @@ proptest! {
         steps in prop::collection::vec(step(), 0..40),
         cuts in prop::collection::vec(prop_oneof![3 => 1..8usize, 1 => 1..5000usize], 1..20),
         chunk in 400..SIZE,
+        framing in prop::sample::select(vec![Framing::Simple, Framing::Structured, Framing::Extended]),
     ) {
-        let mut world = World::new(cuts, chunk);
+        let mut world = World::new(cuts, chunk, framing);
         world.handshake();
         for step in steps.into_iter().chain([Step::Answer]) {
             match step {

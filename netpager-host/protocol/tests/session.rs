@@ -2,116 +2,54 @@
 
 mod common;
 
+use common::pair::Pair;
 use common::{NAME, Server, all_flags};
-use nbd::client::{Client, ClientError, EncodedRequest, Event, RequestTable, Session};
+use nbd::client::{Client, ClientError, Wishes};
 use nbd::server::ServerError;
 use nbd::wire::{option, option_reply};
-use nbd::{CommandFlags, NbdError, Request, TransmissionFlags};
-
-/// A client and a server, and the READ buffers by cookie.
-struct Pair {
-    client: Client,
-    server: Server,
-    table: RequestTable<Vec<u8>, 8>,
-    done: Vec<(u64, Result<(), NbdError>, Vec<u8>)>,
-    ready: Option<Session>,
-}
-
-impl Pair {
-    fn new(name: &str) -> Self {
-        Self { client: Client::new(name).unwrap(), server: Server::new(), table: RequestTable::new(), done: Vec::new(), ready: None }
-    }
-
-    fn ready(name: &str) -> Self {
-        let mut pair = Self::new(name);
-        pair.run().unwrap();
-        assert!(pair.ready.is_some());
-        pair
-    }
-
-    /// Lets single bytes travel both ways until nothing moves.
-    fn run(&mut self) -> Result<(), ClientError> {
-        loop {
-            let to_server = self.client.transmit().to_vec();
-            self.client.transmitted(to_server.len());
-            to_server.chunks(1).for_each(|byte| self.server.receive(byte).unwrap());
-            let to_client = std::mem::take(&mut self.server.out);
-            if to_server.is_empty() && to_client.is_empty() {
-                return Ok(());
-            }
-            to_client.chunks(1).try_for_each(|byte| self.feed(byte))?;
-        }
-    }
-
-    fn feed(&mut self, mut input: &[u8]) -> Result<(), ClientError> {
-        loop {
-            let (used, event) = self.client.receive(input, &mut self.table)?;
-            input = &input[used..];
-            match event {
-                None => {
-                    assert!(input.is_empty());
-                    return Ok(());
-                }
-                Some(Event::Ready(session)) => self.ready = Some(session),
-                Some(Event::Chunk { .. }) => {}
-                Some(Event::Hole { cookie, offset, length }) => self.place(cookie, offset, &vec![0; length as usize]),
-                Some(Event::Data { cookie, offset, bytes }) => self.place(cookie, offset, bytes),
-                Some(Event::Done { cookie, result }) => {
-                    let (_, buffer) = self.table.remove(cookie).unwrap();
-                    self.done.push((cookie, result, buffer));
-                }
-            }
-        }
-    }
-
-    fn place(&mut self, cookie: u64, offset: u64, bytes: &[u8]) {
-        let (pending, buffer) = self.table.get_mut(cookie).unwrap();
-        let start = (offset - pending.request().offset) as usize;
-        buffer[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Sends one request past the client's own check, and returns its result and what it read.
-    fn force(&mut self, request: Request, payload: &[u8]) -> (Result<(), NbdError>, Vec<u8>) {
-        let cookie = self.table.insert(request, vec![0xee; common::SIZE.min(request.length as usize)]).unwrap();
-        let header: EncodedRequest = zerocopy::IntoBytes::as_bytes(&request.header(cookie)).try_into().unwrap();
-        header.iter().chain(payload).for_each(|&byte| self.server.receive(&[byte]).unwrap());
-        self.run().unwrap();
-        let (done, result, buffer) = self.done.pop().unwrap();
-        assert_eq!(done, cookie);
-        (result, buffer)
-    }
-
-    fn ask(&mut self, request: Request, payload: &[u8]) -> (Result<(), NbdError>, Vec<u8>) {
-        self.client.encode(0, &request).unwrap();
-        self.force(request, payload)
-    }
-}
+use nbd::{CommandFlags, ContextSet, Framing, NbdError, Request, TransmissionFlags};
 
 #[test]
 fn the_handshake_agrees_on_everything() {
-    let pair = Pair::ready(NAME);
+    let pair = Pair::ready(NAME, &Wishes::DEFAULT);
     let session = pair.ready.unwrap();
-    assert!(session.structured);
-    assert_eq!(session.export, pair.server.exports.0);
+    assert_eq!(session.framing, Framing::Extended);
+    assert_eq!(session.export, pair.server.exports.info);
     let negotiated = pair.server.negotiated().unwrap();
-    assert_eq!((negotiated.export, negotiated.structured, negotiated.allocation), (3, true, false));
+    assert_eq!((negotiated.export, negotiated.framing, negotiated.contexts), (3, Framing::Extended, ContextSet::EMPTY));
     assert_eq!(negotiated.info, session.export);
 }
 
 #[test]
 fn what_is_written_is_read_back() {
-    let mut pair = Pair::ready(NAME);
-    assert_eq!(pair.ask(Request::write(100, 5).with(CommandFlags::FUA), b"pages").0, Ok(()));
-    assert_eq!(pair.ask(Request::read(99, 7), b""), (Ok(()), b"\0pages\0".to_vec()));
-    assert_eq!(pair.ask(Request::write_zeroes(102, 1), b"").0, Ok(()));
-    assert_eq!(pair.ask(Request::flush(), b"").0, Ok(()));
-    assert_eq!(pair.ask(Request::read(100, 5), b""), (Ok(()), b"pa\0es".to_vec()));
+    for framing in [Framing::Simple, Framing::Structured, Framing::Extended] {
+        let mut pair = Pair::ready(NAME, &Wishes { framing, ..Wishes::DEFAULT });
+        assert_eq!((pair.ready.unwrap().framing, pair.server.negotiated().unwrap().framing), (framing, framing));
+        assert_eq!(pair.ask(Request::write(100, 5).with(CommandFlags::FUA), b"pages").0, Ok(()));
+        assert_eq!(pair.read(99, 7), b"\0pages\0");
+        assert_eq!(pair.ask(Request::write_zeroes(102, 1), b"").0, Ok(()));
+        assert_eq!(pair.ask(Request::flush(), b"").0, Ok(()));
+        assert_eq!(pair.read(100, 5), b"pa\0es");
+        assert_eq!(pair.ask(Request::cache(0, 8192), b"").0, Ok(()));
+    }
 }
 
 #[test]
 fn goodbye_ends_the_session() {
-    let mut pair = Pair::ready(NAME);
-    pair.server.receive(&Client::disconnect()).unwrap();
+    for framing in [Framing::Structured, Framing::Extended] {
+        let mut pair = Pair::ready(NAME, &Wishes { framing, ..Wishes::DEFAULT });
+        pair.server.receive(&pair.client.disconnect()).unwrap();
+        assert!(pair.server.is_over());
+    }
+}
+
+#[test]
+fn goodbye_in_the_middle_of_the_handshake_ends_it() {
+    let mut pair = Pair::new(NAME);
+    assert!(pair.client.disconnect().is_empty(), "nothing can be said before the greeting");
+    pair.client.receive(&std::mem::take(&mut pair.server.out), &mut pair.table).unwrap();
+    let bytes = [pair.client.transmit(), &pair.client.disconnect()].concat();
+    pair.server.receive(&bytes).unwrap();
     assert!(pair.server.is_over());
 }
 
@@ -135,7 +73,7 @@ fn a_name_that_is_too_long_makes_no_client() {
 #[test]
 fn requests_the_export_does_not_take_fail_the_same_way_on_both_sides() {
     let mut pair = Pair::new(NAME);
-    pair.server.exports.0.block.maximum = 4096;
+    pair.server.exports.info.block.maximum = 4096;
     pair.run().unwrap();
     let size = common::SIZE as u64;
     for (request, error) in [
@@ -143,7 +81,7 @@ fn requests_the_export_does_not_take_fail_the_same_way_on_both_sides() {
         (Request::read(u64::MAX, 2), NbdError::Invalid),
         (Request::write(size, 1), NbdError::NoSpace),
         (Request::write_zeroes(size, 1), NbdError::NoSpace),
-        (Request::trim(size, u32::MAX), NbdError::Invalid),
+        (Request::trim(size, u64::MAX), NbdError::Invalid),
         (Request::read(0, 0), NbdError::Invalid),
         (Request { length: 1, ..Request::flush() }, NbdError::Invalid),
         (Request::read(0, 1).with(CommandFlags::NO_HOLE), NbdError::Invalid),
@@ -156,13 +94,13 @@ fn requests_the_export_does_not_take_fail_the_same_way_on_both_sides() {
         assert_eq!(pair.force(request, &payload).0, Err(error), "{request:?}");
         assert_eq!(pair.client.error_text().to_string(), refusal.reason);
     }
-    assert_eq!(pair.ask(Request::read(0, 2), b"").0, Ok(()), "the connection lives");
+    assert_eq!(pair.read(0, 2), [0, 0], "the connection lives");
 }
 
 #[test]
 fn a_read_only_export_is_not_written() {
     let mut pair = Pair::new(NAME);
-    pair.server.exports.0.flags = all_flags() | TransmissionFlags::READ_ONLY;
+    pair.server.exports.info.flags = all_flags() | TransmissionFlags::READ_ONLY;
     pair.run().unwrap();
     for request in [Request::write(0, 1), Request::trim(0, 1), Request::write_zeroes(0, 1)] {
         assert_eq!(pair.client.encode(1, &request).unwrap_err().error, NbdError::NotPermitted);
@@ -174,7 +112,7 @@ fn a_read_only_export_is_not_written() {
 #[test]
 fn abilities_that_were_not_announced_are_not_used() {
     let mut pair = Pair::new(NAME);
-    pair.server.exports.0.flags = TransmissionFlags::HAS_FLAGS;
+    pair.server.exports.info.flags = TransmissionFlags::HAS_FLAGS;
     pair.run().unwrap();
     for request in [Request::flush(), Request::trim(0, 1), Request::write_zeroes(0, 1), Request::cache(0, 1)] {
         assert_eq!(pair.client.encode(1, &request).unwrap_err().error, NbdError::Invalid);

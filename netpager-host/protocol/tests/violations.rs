@@ -1,15 +1,17 @@
 //! Replies that break the protocol: each must end the connection with the rule it broke, and none may look like success.
 
-use nbd::client::{Client, ClientError, Event, RequestTable, Violation};
-use nbd::server::{put_data_header, put_error, put_hole, put_none, put_simple};
+use nbd::client::{Client, ClientError, Event, RequestTable, Violation, Wishes};
+use nbd::server::Reply;
 use nbd::wire::chunk;
-use nbd::{CommandFlags, NbdError, Request};
+use nbd::{CommandFlags, Framing, NbdError, Request};
 
 const COOKIE: u64 = 1 << 32;
+const REPLY: Reply = Reply::new(Framing::Structured, COOKIE, 512);
 
 /// A client with `request` in flight as [`COOKIE`].
 fn client(structured: bool, request: Request) -> (Client, RequestTable<(), 2>) {
-    let mut client = Client::new("").unwrap();
+    let wishes = Wishes { framing: Framing::Structured, ..Wishes::DEFAULT };
+    let mut client = Client::with("", &wishes).unwrap();
     let mut table = RequestTable::new();
     let reply = |option: u32, kind: u32, data: &[u8]| {
         let magic = 0x0003_e889_0455_65a9_u64.to_be_bytes();
@@ -56,13 +58,13 @@ fn build(parts: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 fn data(offset: u64, length: u32, last: bool) -> Vec<u8> {
     build(|out| {
-        put_data_header(out, COOKIE, offset, length, last);
+        REPLY.data(out, offset, length, last);
         out.extend(vec![7; length as usize]);
     })
 }
 
 fn hole(offset: u64, length: u32) -> Vec<u8> {
-    build(|out| put_hole(out, COOKIE, offset, length, false))
+    build(|out| REPLY.hole(out, offset, length, false))
 }
 
 fn raw_chunk(flags: u16, kind: u16, body: &[u8]) -> Vec<u8> {
@@ -74,21 +76,21 @@ const READ: Request = Request::read(512, 1024);
 
 #[test]
 fn honest_answers_pass_in_any_order() {
-    let none = build(|out| put_none(out, COOKIE));
+    let none = build(|out| REPLY.none(out));
     assert_eq!(ends(true, READ, &data(512, 1024, true)), Ok(Some(Ok(()))));
     assert_eq!(ends(true, READ, &[data(1024, 512, false), hole(512, 512), none].concat()), Ok(Some(Ok(()))));
     let plain = build(|out| {
-        put_simple(out, COOKIE, Ok(()));
+        REPLY.done(out);
         out.extend([1; 1024]);
     });
     assert_eq!(ends(false, READ, &plain), Ok(Some(Ok(()))));
-    let failed = build(|out| put_error(out, true, COOKIE, NbdError::Io, "bad disk"));
+    let failed = build(|out| REPLY.error(out, NbdError::Io, "bad disk"));
     assert_eq!(ends(true, READ, &[data(512, 3, false), failed].concat()), Ok(Some(Err(NbdError::Io))));
 }
 
 #[test]
 fn read_data_must_cover_the_range_exactly_once() {
-    let none = build(|out| put_none(out, COOKIE));
+    let none = build(|out| REPLY.none(out));
     for (bytes, violation) in [
         (data(512, 1023, true), Violation::Incomplete),
         (none.clone(), Violation::Incomplete),
@@ -109,7 +111,7 @@ fn read_data_must_cover_the_range_exactly_once() {
 
 #[test]
 fn replies_must_answer_something() {
-    let simple = |cookie| build(|out| put_simple(out, cookie, Ok(())));
+    let simple = |cookie| build(|out| Reply::new(Framing::Simple, cookie, 0).done(out));
     assert_eq!(ends(true, READ, &simple(COOKIE)), Err(Violation::SimpleRead));
     assert_eq!(ends(true, Request::flush(), &simple(7)), Err(Violation::UnknownCookie(7)));
     let twice = simple(COOKIE).repeat(2);
@@ -117,6 +119,7 @@ fn replies_must_answer_something() {
     assert_eq!(ends(true, Request::flush(), &data(0, 1, true)), Err(Violation::ChunkLength { kind: 1, length: 9 }));
     assert_eq!(ends(true, Request::trim(0, 512), &data(0, 1, true)), Err(Violation::DataWithoutRead));
     assert_eq!(ends(true, Request::trim(0, 512), &hole(0, 1)), Err(Violation::DataWithoutRead));
+    assert_eq!(ends(true, Request::block_status(512, 512), &simple(COOKIE)), Err(Violation::Incomplete), "success must tell something");
     assert_eq!(ends(false, READ, &data(512, 1024, true)), Err(Violation::NotNegotiated));
     assert_eq!(ends(true, READ, &[0; 16]), Err(Violation::ReplyMagic(0)));
 }
@@ -131,7 +134,8 @@ fn chunks_must_be_well_formed() {
         (raw_chunk(1, chunk::OFFSET_DATA, &[0; 8]), Violation::ChunkLength { kind: 1, length: 8 }),
         (raw_chunk(1, chunk::OFFSET_HOLE, &[0; 11]), Violation::ChunkLength { kind: 2, length: 11 }),
         (raw_chunk(1, chunk::OFFSET_HOLE, &[0; 12]), Violation::EmptyHole),
-        (raw_chunk(1, chunk::BLOCK_STATUS, &[0; 12]), Violation::ChunkKind(5)),
+        (raw_chunk(1, chunk::BLOCK_STATUS, &[0; 12]), Violation::ExtentsWithoutStatus),
+        (raw_chunk(1, chunk::BLOCK_STATUS_EXT, &[0; 24]), Violation::ChunkKind(6)),
         (raw_chunk(1, 77, b""), Violation::ChunkKind(77)),
         (raw_chunk(1, chunk::ERROR, &[0; 5]), Violation::ChunkLength { kind: chunk::ERROR, length: 5 }),
         (raw_chunk(1, chunk::ERROR, &error(5, 3, b"ab")), Violation::ChunkLength { kind: chunk::ERROR, length: 8 }),

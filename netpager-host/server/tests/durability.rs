@@ -40,6 +40,84 @@ fn flushed_pages_survive_kill_and_others_are_old_or_new() {
     }
 }
 
+/// Numbers that are the same in every run (xorshift, Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Killed at random points, while writes and flushes are in flight: every page has at least the version that was flushed
+/// last, and never anything that was not written to it. `NETPAGER_KILL_ROUNDS` makes it longer.
+#[test]
+fn whenever_it_is_killed_nothing_flushed_is_lost() {
+    for kind in ["file", "log"] {
+        kill_again_and_again(kind);
+    }
+}
+
+fn kill_again_and_again(kind: &str) {
+    let rounds = std::env::var("NETPAGER_KILL_ROUNDS").map_or(12, |rounds| rounds.parse().expect("a number of rounds"));
+    let directory = tempfile::tempdir().unwrap();
+    let export = format!("disk=16M,store={kind}:{}", directory.path().join("store").display());
+    let (mut random, pages) = (Random(0x9e37_79b9_7f4a_7c15), 48u64);
+    // For each page: the last version that a flush covered, and the last one sent.
+    let (mut flushed, mut sent) = (vec![0u64; pages as usize], vec![0u64; pages as usize]);
+    for round in 0..rounds {
+        let service = Service::start(&["--export", &export]);
+        let mut client = service.connect("disk");
+        for page in 0..pages {
+            let read = client.read(page * 4096, 4096);
+            let (least, most) = (flushed[page as usize], sent[page as usize]);
+            let found = (least..=most).find(|&version| read == if version == 0 { vec![0; 4096] } else { content(page, version) });
+            let found = found.unwrap_or_else(|| panic!("{kind}, round {round}: page {page} is none of the versions {least} to {most}"));
+            flushed[page as usize] = found;
+            sent[page as usize] = found;
+        }
+        // What is there now was read, so the next crash must not take it away if it is flushed once more.
+        assert_eq!(client.ask(Request::flush(), &[]).result, Ok(()));
+        let killed_after = std::time::Duration::from_micros(random.below(40_000));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(killed_after);
+                service.kill();
+            });
+            loop {
+                let mut covered = Vec::new();
+                let mut cookies = Vec::new();
+                // Requests in flight together have no order, so no page is written twice among them.
+                let first = random.below(pages);
+                for page in (first..=first + random.below(20)).map(|page| page % pages) {
+                    sent[page as usize] += 1;
+                    let version = sent[page as usize];
+                    match client.try_send(Request::write(page * 4096, 4096), &content(page, version)) {
+                        Ok(cookie) => cookies.push(cookie),
+                        Err(_) => return,
+                    }
+                    covered.push((page, version));
+                }
+                // A flush covers what was acknowledged before it was sent.
+                if cookies.into_iter().any(|cookie| client.try_wait(cookie).is_err()) {
+                    return;
+                }
+                let Ok(cookie) = client.try_send(Request::flush(), &[]) else { return };
+                match client.try_wait(cookie) {
+                    Ok(done) if done.result.is_ok() => {}
+                    _ => return,
+                }
+                for (page, version) in covered {
+                    flushed[page as usize] = flushed[page as usize].max(version);
+                }
+            }
+        });
+    }
+}
+
 #[test]
 fn a_pager_recognizes_its_memory_after_a_restart_of_a_file_but_not_of_ram() {
     let directory = tempfile::tempdir().unwrap();

@@ -88,7 +88,7 @@ fn qemu_is_told_errors() {
     let (_, text) = qemu_io(&uri("full"), &["write 0 64k"]).unwrap();
     assert!(text.contains("No space left on device"), "{text}");
     let (success, text) = qemu_io(&uri("nothing"), &["read 0 1"]).unwrap();
-    assert!(!success && text.contains("no such export"), "{text}");
+    assert!(!success && text.contains("there is no export `nothing`"), "{text}");
 }
 
 /// A qemu-nbd that serves a file on a Unix socket; killed when dropped.
@@ -133,7 +133,7 @@ fn our_client_uses_a_server_that_is_not_ours() {
     let Some(_server) = QemuNbd::start(&image, &socket) else { return };
     let path = socket.display().to_string();
     let mut client = Connection::unix(&path, "image");
-    assert!(client.session().structured && client.session().export.size == 4 << 20);
+    assert!(client.session().framing.has_chunks() && client.session().export.size == 4 << 20);
     assert_eq!(client.ask(Request::write(8192, 4096).with(CommandFlags::FUA), &[5; 4096]).result, Ok(()));
     let done = client.ask(Request::read(0, 1 << 20), &[]);
     assert_eq!(done.result, Ok(()));

@@ -6,9 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use common::{Connection, Failure, Service, output};
-use nbd::client::{Client, ClientError};
+use nbd::client::ClientError;
 use nbd::wire::option_reply;
-use nbd::{CommandFlags, NbdError, Request, TransmissionFlags};
+use nbd::{CommandFlags, Framing, NbdError, Request, TransmissionFlags};
 use rustix::process::Signal;
 
 const MIB: u32 = 1 << 20;
@@ -21,7 +21,7 @@ fn pages_come_back_over_tcp_and_unix_sockets_alike() {
     assert_eq!(service.addresses[1], format!("unix:{path}"));
     let (mut tcp, mut unix) = (service.connect("memory"), Connection::unix(&path, "memory"));
     assert_eq!(tcp.session().export.size, 16 << 20);
-    assert!(tcp.session().structured && tcp.session().export.can(TransmissionFlags::CAN_MULTI_CONN));
+    assert!(tcp.session().framing == Framing::Extended && tcp.session().export.can(TransmissionFlags::CAN_MULTI_CONN));
     assert_eq!(tcp.write(4096, &[7; 4096]), Ok(()));
     assert_eq!(unix.read(4095, 4098), [&[0][..], &[7; 4096], &[0]].concat());
     assert_eq!(unix.ask(Request::trim(4096, 4096), &[]).result, Ok(()));
@@ -44,9 +44,10 @@ fn requests_may_follow_the_handshake_without_waiting() {
     let service = Service::start(&["--export", "memory=1M"]);
     service.connect("memory").write(0, b"page").unwrap();
     let choice = [&[0, 0, 0, 3][..], b"IHAVEOPT\0\0\0\x01\0\0\0\x06memory"].concat();
-    let read = zerocopy::IntoBytes::as_bytes(&Request::read(0, 4).header(9)).to_vec();
+    let read = b"\x25\x60\x95\x13\0\0\0\0\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\0\0\0\0\x04".to_vec();
+    let goodbye = b"\x25\x60\x95\x13\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
     let mut stream = service.tcp();
-    stream.write_all(&[choice, read, Client::disconnect().to_vec()].concat()).unwrap();
+    stream.write_all(&[choice, read, goodbye].concat()).unwrap();
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
     assert_eq!(heard.len(), 18 + 10 + 16 + 4, "greeting, export, reply, data");
@@ -214,7 +215,7 @@ fn a_signal_ends_the_service_in_order() {
         let late = client.send(Request::read(0, 1), &[]);
         assert_eq!(client.wait(late).result, Err(NbdError::Shutdown));
         assert_eq!(client.wait(early).result, Ok(()), "what was begun is finished");
-        client.send_raw(&Client::disconnect());
+        client.disconnect();
         assert!(service.wait().success());
     }
 }
@@ -250,7 +251,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn mistakes_on_the_command_line_are_explained() {
     for (arguments, words) in [
-        (&["serve"][..], "--export"),
+        (&["serve"][..], "nothing to serve"),
         (&["serve", "--export", "m=12Q"], "is no size"),
         (&["serve", "--export", "m=1M", "--listen", "0.0.0.0:0"], "--insecure-any-address"),
         (&["serve", "--export", "m=1M", "--export", "m=2M"], "two exports are called `m`"),

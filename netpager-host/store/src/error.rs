@@ -30,9 +30,21 @@ pub enum StoreError {
     /// back, so nothing is accepted until the server restarts and its clients look again.
     #[error("an earlier flush failed, so the store takes no more writes until the server is restarted")]
     Poisoned,
+    /// What is kept is not what was written, and is not shown to anybody.
+    #[error("the bytes at {offset} are damaged: their checksum does not match")]
+    Corrupt {
+        /// Where in the store.
+        offset: u64,
+    },
+    /// The store, or what is below it, takes no writes.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// What is below the store does not answer, for the reason given.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
     /// The operating system refused.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// A filter was asked to fail.
     #[error("an injected error")]
     Injected,
@@ -52,9 +64,12 @@ impl StoreError {
     }
 }
 
-impl From<rustix::io::Errno> for StoreError {
-    fn from(error: rustix::io::Errno) -> Self {
-        Self::Io(error.into())
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::Io(error),
+        }
     }
 }
 

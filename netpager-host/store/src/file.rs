@@ -3,18 +3,18 @@
 //! Reads and writes are `pread` and `pwrite`; nothing is mapped, because an I/O error in a mapping is a signal and not an
 //! error. A write is acknowledged once the kernel has it, so it survives the death of the service; it survives the death
 //! of the machine once it is flushed.
+//!
+//! The file has the client's bytes and nothing else, so other tools can use it, and the store does not notice if they are
+//! damaged: neither a write that was cut in the middle by a loss of power (before it was flushed: old bytes and new ones may
+//! lie side by side) nor a bit that flips on the disk. [`crate::LogStore`] notices both.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek};
-use rustix::io::Errno;
-
 use crate::error::{StoreError, check_range};
-use crate::{Content, Extent, Space, Store};
+use crate::vfs::{Found, HostVfs, Vfs, VfsFile, Zeroing};
+use crate::{Content, Extent, Space, State, StateExtent, Store, Usage};
 
 /// Zeroes are written this many bytes at a time where the file system has no better way.
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -22,7 +22,7 @@ static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 /// An export in a file. The file is locked: a second service that opens it is refused.
 #[derive(Debug)]
 pub struct FileStore {
-    file: File,
+    file: Box<dyn VfsFile>,
     size: u64,
     poisoned: AtomicBool,
 }
@@ -33,24 +33,31 @@ impl FileStore {
     /// # Errors
     /// The file cannot be used; it is as it was before.
     pub fn open(path: &Path, size: u64) -> Result<Self, StoreError> {
-        let existed = path.try_exists()?;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            Errno::WOULDBLOCK => io::Error::other("the file is used by another process"),
-            other => other.into(),
-        })?;
-        let length = file.metadata()?.len();
+        Self::open_in(&HostVfs, path, size)
+    }
+
+    /// [`FileStore::open`] with the files of `vfs`.
+    ///
+    /// # Errors
+    /// The file cannot be used; it is as it was before.
+    pub fn open_in(vfs: &dyn Vfs, path: &Path, size: u64) -> Result<Self, StoreError> {
+        let existed = vfs.exists(path)?;
+        let file = vfs.open(path, true)?;
+        if !file.try_lock()? {
+            return Err(io::Error::other("the file is used by another process").into());
+        }
+        let length = file.length()?;
         if length > size {
             let reason = format!("the file holds {length} bytes, which is more than the export's {size}; nothing was changed");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
         }
         if length < size {
-            file.set_len(size)?;
-            file.sync_all()?;
+            file.set_length(size)?;
+            file.sync_data()?;
         }
         if !existed {
             // The file's name, too, must survive a crash before anything in the file can.
-            File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
+            vfs.sync_directory(path.parent().unwrap_or(path))?;
         }
         Ok(Self { file, size, poisoned: AtomicBool::new(false) })
     }
@@ -60,15 +67,6 @@ impl FileStore {
         match self.poisoned.load(Ordering::Acquire) {
             true => Err(StoreError::Poisoned),
             false => Ok(()),
-        }
-    }
-
-    /// Zeroes a range the way `flags` say; false if the file system does not know how.
-    fn fallocate(&self, flags: FallocateFlags, offset: u64, length: u64) -> Result<bool, StoreError> {
-        match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, length) {
-            Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -114,18 +112,18 @@ impl Store for FileStore {
     fn trim(&self, offset: u64, length: u64) -> Result<(), StoreError> {
         self.check_write(offset, length)?;
         if length > 0 {
-            self.fallocate(FallocateFlags::PUNCH_HOLE, offset, length)?;
+            self.file.zero(Zeroing::PunchHole, offset, length)?;
         }
         Ok(())
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, space: Space) -> Result<(), StoreError> {
         self.check_write(offset, length)?;
-        let flags = match space {
-            Space::Release => FallocateFlags::PUNCH_HOLE,
-            Space::Reserve => FallocateFlags::ZERO_RANGE,
+        let zeroing = match space {
+            Space::Release => Zeroing::PunchHole,
+            Space::Reserve => Zeroing::Allocate,
         };
-        if length == 0 || self.fallocate(flags, offset, length)? {
+        if length == 0 || self.file.zero(zeroing, offset, length)? {
             return Ok(());
         }
         self.write_zero_bytes(offset, length)
@@ -133,15 +131,28 @@ impl Store for FileStore {
 
     fn extent_at(&self, offset: u64, length: u64) -> Result<Extent, StoreError> {
         check_range(self.size, offset, length)?;
-        // The file's position is not used by anything else: reads and writes name their own.
         let extent = |end: u64, content| Ok(Extent { length: end.saturating_sub(offset).clamp(1, length), content });
-        match seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(start) if start > offset => extent(start, Content::Hole),
-            Ok(_) => extent(seek(&self.file, SeekFrom::Hole(offset))?, Content::Data),
-            Err(Errno::NXIO) => extent(self.size, Content::Hole),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => extent(self.size, Content::Data),
-            Err(error) => Err(error.into()),
+        match self.file.find_data(offset)? {
+            Found::At(start) if start > offset => extent(start, Content::Hole),
+            Found::At(_) => match self.file.find_hole(offset)? {
+                Found::At(end) => extent(end, Content::Data),
+                Found::Nowhere | Found::Unknown => extent(self.size, Content::Data),
+            },
+            Found::Nowhere => extent(self.size, Content::Hole),
+            Found::Unknown => extent(self.size, Content::Data),
         }
+    }
+
+    fn state_at(&self, offset: u64, length: u64) -> Result<StateExtent, StoreError> {
+        let extent = self.extent_at(offset, length)?;
+        let state = if extent.content == Content::Data { State::FILE } else { State::empty() };
+        Ok(StateExtent { length: extent.length, state })
+    }
+
+    fn usage(&self) -> Usage {
+        // Space beyond what the file holds is taken by the file system's own books.
+        let file_bytes = self.file.allocated_bytes().unwrap_or(0).min(self.size);
+        Usage { file_bytes, zero_bytes: self.size - file_bytes, ..Usage::default() }
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
     fn zeroed_space_is_given_back_or_kept_as_asked() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory.path().join("image"));
-        let blocks = || std::os::unix::fs::MetadataExt::blocks(&store.file.metadata().unwrap());
+        let blocks = || store.usage().file_bytes;
         assert_eq!(blocks(), 0);
         store.write_at(0, &[1; 1 << 20]).unwrap();
         store.flush().unwrap();

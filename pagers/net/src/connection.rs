@@ -3,40 +3,43 @@
 //! It may be down, connecting, shaking hands, looking at the superblock, or of use. When it ends, whatever ends it, what it had not finished
 //! goes back to the jobs, and it waits a while before it tries again.
 
+mod stall;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 
-use abi::vm::PAGE_SIZE;
-use nbd::client::{Client, Event, RequestTable};
+use nbd::client::{Client, Event, RequestTable, TlsWish, Wishes};
+use nbd::context::CAPABILITY_FENCE;
 use nbd::superblock::{SUPERBLOCK_BYTES, SuperblockPage};
 use nbd::{CommandFlags, NbdError, Request, TransmissionFlags};
-use runtime::{Pages, println};
+use runtime::println;
 
 use crate::attach::Verdict;
 use crate::backoff::Backoff;
 use crate::core_state::Core;
-use crate::jobs::{Class, Job, JobId, Work};
+use crate::jobs::{Class, Job, Work};
 use crate::outgoing::{Outgoing, Payload};
 use crate::stream::{Phase, Streams};
+use stall::Asked;
 
 /// Requests under way on one connection.
 pub(crate) const SLOTS: usize = 64;
 /// Requests that wait to be sent: few, so that one that somebody waits for doesn't wait behind many.
 const OUTGOING_MAX: usize = 4;
-/// Memory that reads may come into at a time, of all connections.
-const READ_BYTES_MAX: u64 = 2 << 20;
 /// How long it may take to become of use.
 const SETUP_NS: u64 = 10_000_000_000;
 /// How long the server may say nothing while requests are open.
 const SILENCE_NS: u64 = 20_000_000_000;
+/// How long one request may take while others are answered: less than the kernel waits for a page.
+const REQUEST_NS: u64 = 25_000_000_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Tag {
     Superblock,
     Claim,
-    Job(JobId),
+    Job(Asked),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,9 @@ pub(crate) struct Connection {
     /// The last reason to give up, so that the same one isn't printed again and again.
     said: String,
     export: String,
+    wishes: Wishes,
+    /// The server agreed to TLS, which is to be started once what it said is out of the way.
+    wants_tls: bool,
 }
 
 /// Why a connection ends.
@@ -72,10 +78,11 @@ pub(crate) type End = String;
 
 impl Connection {
     /// Down, to be connected at once. None if the export's name is too long.
-    pub(crate) fn new(export: &str, seed: u64) -> Option<Self> {
+    pub(crate) fn new(export: &str, tls: TlsWish, seed: u64) -> Option<Self> {
+        let wishes = Wishes { tls, capabilities: &[CAPABILITY_FENCE], ..Wishes::DEFAULT };
         Some(Self {
             state: State::Down { until_ns: 0 },
-            client: Box::new(Client::new(export)?),
+            client: Box::new(Client::with(export, &wishes)?),
             table: Box::new(RequestTable::new()),
             outgoing: VecDeque::with_capacity(OUTGOING_MAX + 2),
             superblock: Box::new([0; SUPERBLOCK_BYTES]),
@@ -84,6 +91,8 @@ impl Connection {
             heard_ns: 0,
             said: String::new(),
             export: String::from(export),
+            wishes,
+            wants_tls: false,
         })
     }
 
@@ -97,7 +106,11 @@ impl Connection {
         match self.state {
             State::Down { until_ns } => Some(until_ns),
             State::Connecting | State::Attaching => Some(self.heard_ns + SETUP_NS),
-            State::Ready => (!self.table.is_empty()).then_some(self.heard_ns + SILENCE_NS),
+            State::Ready => {
+                let oldest = self.asked().map(|asked| asked.since_ns + REQUEST_NS).min();
+                let silence = (!self.table.is_empty()).then_some(self.heard_ns + SILENCE_NS);
+                oldest.into_iter().chain(silence).min()
+            }
         }
     }
 
@@ -107,7 +120,8 @@ impl Connection {
         match (self.state, streams.phase(index)) {
             (State::Down { .. }, _) if !is_due => {}
             (State::Down { .. }, Phase::Closed) => {
-                if let Some(client) = Client::new(&self.export) {
+                self.wants_tls = false;
+                if let Some(client) = Client::with(&self.export, &self.wishes) {
                     *self.client = client;
                 }
                 self.state = State::Connecting;
@@ -120,8 +134,11 @@ impl Connection {
             (State::Down { .. }, _) => streams.abort(index),
             (State::Connecting, Phase::Open) => self.state = State::Attaching,
             (State::Connecting, Phase::Closed) => self.end(streams, index, core, "no answer"),
-            (State::Attaching | State::Ready, Phase::Closed) => self.end(streams, index, core, "the connection was closed"),
-            _ if is_due => self.end(streams, index, core, "the server says nothing"),
+            (State::Attaching | State::Ready, Phase::Closed) => {
+                let why = streams.trouble(index).unwrap_or_else(|| String::from("the connection was closed"));
+                self.end(streams, index, core, &why);
+            }
+            _ if is_due => self.end(streams, index, core, "the server doesn't answer"),
             _ => {}
         }
     }
@@ -131,11 +148,10 @@ impl Connection {
         streams.abort(index);
         let mut open = 0;
         // The newest first: each goes to the front of the line.
-        let mut jobs: alloc::vec::Vec<_> =
-            self.table.iter().filter_map(|(_, _, tag)| if let Tag::Job(id) = tag { Some(*id) } else { None }).collect();
+        let mut jobs: alloc::vec::Vec<_> = self.asked().map(|asked| asked.id).collect();
         jobs.sort_unstable();
         for id in jobs.into_iter().rev() {
-            core.jobs.again(id);
+            core.jobs.cut_off(id, core.now_ns);
             open += 1;
         }
         while self.table.pop().is_some() {}
@@ -167,8 +183,20 @@ impl Connection {
                 break;
             }
             self.heard_ns = core.now_ns;
+            if result.is_ok() && core::mem::take(&mut self.wants_tls) {
+                result = self.start_tls(streams, index);
+            }
         }
         result
+    }
+
+    /// The server waits for TLS; all that follows goes through it.
+    fn start_tls(&mut self, streams: &mut impl Streams, index: usize) -> Result<(), End> {
+        if !streams.start_tls(index) {
+            return Err(String::from("there is no TLS here"));
+        }
+        self.client.secured();
+        Ok(())
     }
 
     fn take(&mut self, bytes: &[u8], core: &mut Core) -> (usize, Result<(), End>) {
@@ -195,9 +223,18 @@ impl Connection {
                     core.refusal = Some(refusal);
                     refusal.to_string()
                 })?;
+                // Such a server lets nobody else in, not even ourselves twice, and has let nobody in before those who were there had ended.
+                if session.capabilities.contains(0) && !session.export.can(TransmissionFlags::CAN_MULTI_CONN) {
+                    core.jobs.fenced();
+                }
                 self.ask(Request::read(0, SUPERBLOCK_BYTES as u32), Tag::Superblock, Payload::Nothing)
             }
-            Event::Chunk { .. } => Ok(()),
+            Event::StartTls => {
+                self.wants_tls = true;
+                Ok(())
+            }
+            // Extents are not asked for.
+            Event::Chunk { .. } | Event::Extent { .. } => Ok(()),
             Event::Data { cookie, offset, bytes } => {
                 self.place(cookie, offset, bytes.len(), core, |room| room.copy_from_slice(bytes));
                 Ok(())
@@ -217,7 +254,7 @@ impl Connection {
         let room: Option<&mut [u8]> = match *tag {
             Tag::Superblock => Some(&mut self.superblock[..]),
             Tag::Claim => None,
-            Tag::Job(id) => match core.jobs.get_mut(id) {
+            Tag::Job(Asked { id, .. }) => match core.jobs.get_mut(id) {
                 Some(Job { work: Work::Read { pages: Some(pages), .. }, .. }) => Some(&mut pages[..]),
                 _ => None,
             },
@@ -230,8 +267,9 @@ impl Connection {
     fn done(&mut self, cookie: u64, result: Result<(), NbdError>, core: &mut Core) -> Result<(), End> {
         let Some((_, tag)) = self.table.remove(cookie) else { return Ok(()) };
         if result == Err(NbdError::Shutdown) {
-            if let Tag::Job(id) = tag {
-                core.jobs.again(id);
+            if let Tag::Job(asked) = tag {
+                // It was refused, so it won't come late.
+                core.jobs.again(asked.id);
             }
             return Err(String::from("the server is shutting down"));
         }
@@ -247,7 +285,7 @@ impl Connection {
                 let _ = write!(why, "{error}");
                 return Err(why);
             }
-            (Tag::Job(id), result) => {
+            (Tag::Job(Asked { id, .. }), result) => {
                 let mut text = String::new();
                 if result.is_err() {
                     let _ = write!(text, "({})", self.client.error_text());
@@ -301,10 +339,11 @@ impl Connection {
                 core.succeeded(id);
                 continue;
             };
-            let Some(payload) = payload(job, &mut core.read_bytes) else { return };
+            let Some(payload) = Payload::of(job, &mut core.read_bytes) else { return };
             core.jobs.sent(id);
             self.heard_ns = if self.table.is_empty() { core.now_ns } else { self.heard_ns };
-            if self.ask(request, Tag::Job(id), payload).is_err() {
+            let asked = Asked { id, since_ns: core.now_ns, is_shared: false };
+            if self.ask(request, Tag::Job(asked), payload).is_err() {
                 core.done(id, Err(NbdError::Invalid), "");
             }
         }
@@ -343,23 +382,5 @@ impl Connection {
             sent += 1;
         }
         sent
-    }
-}
-
-/// What is sent with a job's request; a read gets its memory. None if there is no memory now.
-fn payload(job: &mut Job, read_bytes: &mut u64) -> Option<Payload> {
-    let length = u64::from(job.length);
-    match &mut job.work {
-        Work::Read { pages: pages @ None, .. } => {
-            if *read_bytes + length > READ_BYTES_MAX.max(length) {
-                return None;
-            }
-            debug_assert!(length.is_multiple_of(PAGE_SIZE));
-            *pages = Some(Pages::allocate(length).ok()?);
-            *read_bytes += length;
-            Some(Payload::Nothing)
-        }
-        Work::Write { data, from, .. } => Some(Payload::Data { pages: data.clone(), from: *from, length: job.length as usize }),
-        Work::Read { .. } | Work::Zeroes | Work::Release { .. } => Some(Payload::Nothing),
     }
 }

@@ -11,6 +11,7 @@ use crate::attach::{Attach, Refusal};
 use crate::extents::{EXTENT_BYTES, Extents};
 use crate::jobs::{Job, JobId, Jobs, Work};
 use crate::objects::{Content, Objects};
+use crate::seal::Seal;
 
 /// How long a write that failed rests before it is tried again.
 const REST_NS: u64 = 500_000_000;
@@ -24,9 +25,13 @@ pub struct Counters {
     pub from_buffers: u64,
     pub reconnects: u64,
     pub resent: u64,
+    /// Reads that were asked for on a second connection, because the first said nothing.
+    pub asked_twice: u64,
     pub read_errors: u64,
     pub write_errors: u64,
     pub pages_lost: u64,
+    /// Pages that the server gave and that weren't what it was given.
+    pub pages_broken: u64,
 }
 
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) objects: Objects,
     pub(crate) jobs: Jobs,
     pub(crate) attach: Attach,
+    /// Seals pages, if they are.
+    pub(crate) seal: Option<Seal>,
     /// Of the export, since the first attachment.
     pub(crate) extents: Option<Extents>,
     pub(crate) size: u64,
@@ -53,11 +60,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(attach: Attach) -> Self {
+    pub(crate) fn new(attach: Attach, seal: Option<Seal>) -> Self {
         Self {
-            objects: Objects::default(),
+            objects: Objects::new(seal.is_some()),
             jobs: Jobs::default(),
             attach,
+            seal,
             extents: None,
             size: 0,
             returns: VecDeque::new(),
@@ -115,7 +123,7 @@ impl Core {
 
     /// A read can't be done: whoever waits is told.
     pub(crate) fn fail_read(&mut self, id: JobId, code: Code) {
-        if let Some(Job { work: Work::Read { control, run, pages }, .. }) = self.jobs.finish(id) {
+        if let Some(Job { work: Work::Read { control, run, pages, .. }, .. }) = self.jobs.finish(id) {
             self.read_bytes -= pages.map_or(0, |pages| pages.size());
             self.counters.read_errors += 1;
             control.error(run, code);
@@ -146,12 +154,11 @@ impl Core {
     pub(crate) fn succeeded(&mut self, id: JobId) {
         let Some(job) = self.jobs.finish(id) else { return };
         match job.work {
-            Work::Read { control, run, pages: Some(pages) } => {
+            Work::Read { control, run, pages: Some(pages), stamps } => {
                 self.read_bytes -= pages.size();
-                self.counters.pages_in += run.pages();
-                control.supply(run.offset(), pages);
+                self.arrived(&control, run, pages, &stamps);
             }
-            Work::Read { control, run, pages: None } => control.error(run, Code::FAILURE),
+            Work::Read { control, run, pages: None, .. } => control.error(run, Code::FAILURE),
             Work::Write { object, first_page, .. } => {
                 if self.is_full.take().is_some() {
                     println!("net: the server takes pages again");

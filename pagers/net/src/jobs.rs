@@ -11,6 +11,9 @@ use nbd::Request;
 use pager::{Control, ObjectId, Run};
 use runtime::Pages;
 
+use crate::quarantine::Quarantine;
+use crate::seal::Stamp;
+
 /// A job, in the order in which they came.
 pub(crate) type JobId = u64;
 
@@ -27,7 +30,7 @@ pub(crate) enum Class {
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Pages that the kernel asked for. The memory comes when it is sent.
-    Read { control: Control, run: Run, pages: Option<Pages> },
+    Read { control: Control, run: Run, pages: Option<Pages>, stamps: Vec<Stamp> },
     /// Pages that came home: some bytes of what came in one message.
     Write { object: ObjectId, first_page: u64, data: Rc<Pages>, from: usize },
     /// Pages that are all zero now. The server may forget them; nothing is lost if it doesn't.
@@ -37,6 +40,11 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// Whether it changes what the server has.
+    const fn changes(&self) -> bool {
+        !matches!(self, Self::Read { .. })
+    }
+
     pub(crate) const fn class(&self) -> Class {
         match self {
             Self::Read { .. } => Class::Demand,
@@ -50,7 +58,7 @@ enum State {
     /// In a queue, or waiting for earlier ones.
     Waiting,
     Sent,
-    /// Failed, and to be tried again then.
+    /// Failed, or kept from a place in quarantine, and to be tried again then.
     Resting {
         until_ns: u64,
     },
@@ -73,8 +81,8 @@ impl Job {
         match self.work {
             Work::Read { .. } => Request::read(self.at, self.length),
             Work::Write { .. } => Request::write(self.at, self.length),
-            Work::Zeroes => Request::write_zeroes(self.at, self.length),
-            Work::Release { .. } => Request::trim(self.at, self.length),
+            Work::Zeroes => Request::write_zeroes(self.at, self.length as u64),
+            Work::Release { .. } => Request::trim(self.at, self.length as u64),
         }
     }
 
@@ -93,7 +101,11 @@ pub(crate) struct Jobs {
     next: JobId,
     /// Bytes of all writes that aren't done.
     write_bytes: u64,
+    quarantine: Quarantine,
 }
+
+/// Bytes of writes that wait for a quarantine to end, and don't keep others from coming.
+const HELD_BYTES_MAX: u64 = 4 << 20;
 
 impl Jobs {
     /// Jobs that aren't done.
@@ -109,9 +121,14 @@ impl Jobs {
         self.all.get_mut(&id)
     }
 
-    /// Bytes that came home and aren't on the server.
-    pub(crate) const fn write_bytes(&self) -> u64 {
-        self.write_bytes
+    /// Bytes that came home and aren't on the server, but for those that could not be sent if there were a better server.
+    pub(crate) fn write_bytes(&self) -> u64 {
+        if self.quarantine.is_empty() {
+            return self.write_bytes;
+        }
+        let is_held = |job: &&Job| matches!((&job.work, job.state), (Work::Write { .. }, State::Resting { .. }));
+        let held: u64 = self.all.values().filter(is_held).map(|job| u64::from(job.length)).sum();
+        self.write_bytes - held.min(HELD_BYTES_MAX)
     }
 
     fn queue(&mut self, class: Class) -> &mut VecDeque<JobId> {
@@ -129,11 +146,48 @@ impl Jobs {
         }
         let mut job = Job { at, length, work, state: State::Waiting, blockers: 0 };
         job.blockers = self.all.values().filter(|earlier| earlier.conflicts(&job)).count() as u32;
-        if job.blockers == 0 {
-            self.queue(class).push_back(id);
+        match (job.blockers, self.held_until(id, &job)) {
+            (0, Some(until_ns)) => job.state = State::Resting { until_ns },
+            (0, None) => self.queue(class).push_back(id),
+            _ => {}
         }
         self.all.insert(id, job);
         id
+    }
+
+    /// Until when a job that could be done must not be.
+    fn held_until(&self, id: JobId, job: &Job) -> Option<u64> {
+        self.quarantine.until(job.at, job.length, id).filter(|_| job.work.changes())
+    }
+
+    /// Bytes are about to be written anew: earlier writes that nobody has sent yet, and that no reader waits for, need not be.
+    pub(crate) fn supersede(&mut self, at: u64, length: u32) {
+        let end = at + u64::from(length);
+        let is_within = |job: &Job| at <= job.at && job.at + u64::from(job.length) <= end;
+        let is_idle = |job: &Job| matches!(job.work, Work::Write { .. }) && job.state != State::Sent;
+        let is_read = |job: &Job| self.all.values().any(|other| !other.work.changes() && other.conflicts(job));
+        let stale = self.all.iter().filter(|(_, job)| is_idle(job) && is_within(job) && !is_read(job));
+        for id in stale.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.finish(id);
+        }
+    }
+
+    /// A job's connection is gone: it may be done late, or never. It is next in line again, and the only one that may touch its place for a while.
+    pub(crate) fn cut_off(&mut self, id: JobId, now_ns: u64) {
+        if let Some(job) = self.all.get(&id).filter(|job| job.work.changes()) {
+            self.quarantine.add(job.at, job.length, id, now_ns);
+        }
+        self.again(id);
+    }
+
+    /// Whatever was cut off is done or will never be.
+    pub(crate) fn fenced(&mut self) {
+        self.quarantine.clear();
+        for job in self.all.values_mut() {
+            if let State::Resting { until_ns } = &mut job.state {
+                *until_ns = 0;
+            }
+        }
     }
 
     /// The next job of a class that may be sent, without taking it.
@@ -156,9 +210,14 @@ impl Jobs {
         }
     }
 
-    /// A job's connection is gone, and what became of it is unknown: it is next in line again.
+    /// A job that wasn't done is next in line again.
     pub(crate) fn again(&mut self, id: JobId) {
+        let held = self.all.get(&id).and_then(|job| self.held_until(id, job));
         if let Some(job) = self.all.get_mut(&id) {
+            if let Some(until_ns) = held {
+                job.state = State::Resting { until_ns };
+                return;
+            }
             job.state = State::Waiting;
             let class = job.work.class();
             self.queue(class).push_front(id);
@@ -180,6 +239,7 @@ impl Jobs {
 
     /// Jobs that have rested enough are next in line.
     pub(crate) fn wake(&mut self, now_ns: u64) {
+        self.quarantine.expire(now_ns);
         let is_due = |job: &Job| matches!(job.state, State::Resting { until_ns } if until_ns <= now_ns);
         let due: Vec<_> = self.all.iter().filter(|(_, job)| is_due(job)).map(|(id, _)| *id).collect();
         due.into_iter().rev().for_each(|id| self.again(id));
@@ -194,7 +254,10 @@ impl Jobs {
         for (later, waiting) in self.all.range_mut(id..) {
             if waiting.conflicts(&job) {
                 waiting.blockers -= 1;
-                if waiting.blockers == 0 {
+                let held = self.quarantine.until(waiting.at, waiting.length, *later).filter(|_| waiting.work.changes());
+                if let (0, Some(until_ns)) = (waiting.blockers, held) {
+                    waiting.state = State::Resting { until_ns };
+                } else if waiting.blockers == 0 {
                     let queue = if waiting.work.class() == Class::Demand { &mut self.demand } else { &mut self.background };
                     queue.push_back(*later);
                 }

@@ -19,11 +19,14 @@ use abi::vm::{PAGE_SIZE, Protection};
 use net_pager::config::Config;
 use net_pager::device::PacketDevice;
 use net_pager::ring::{Ring, Shape};
+use net_pager::seal::{SealKey, Sealing};
+use net_pager::secure::Secure;
 use net_pager::stack::Stack;
-use net_pager::{Net, Settings};
+use net_pager::{Net, Settings, secrets};
 use pager::Server;
 use runtime::device::Device;
-use runtime::{Args, Mapping, bootstrap, port, println, rpc, task, time};
+use runtime::{Args, Mapping, SendRight, bootstrap, port, println, rpc, task, time};
+use tls::Credentials;
 
 runtime::main!(run);
 
@@ -47,11 +50,16 @@ fn run(args: Args) -> Result<(), String> {
     let ring = map_ring(&device).map_err(|why| failed("the packet ring", &why))?;
     let shape = ring.shape();
     let now_ns = time::now_ns();
-    let seed = shape.mac.iter().fold(now_ns, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let secrets = secrets(&ports.device, &config).map_err(|why| failed("secrets", &why))?;
+    let seed =
+        u64::from_le_bytes(random().unwrap_or_else(|| (now_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ mac_number(shape.mac)).to_le_bytes()));
     let stack = Stack::new(PacketDevice::new(ring), config.addresses, config.connections, seed, now_ns, kick);
+    let stack = Secure::new(stack, secrets.credentials);
     let settings = Settings {
         export: config.export.clone(),
-        boot_id: boot_id(seed, now_ns),
+        requires_tls: config.tls.is_some(),
+        seal: secrets.seal,
+        boot_id: random().unwrap_or_else(|| boot_id(seed, now_ns)),
         takes_foreign: config.takes_foreign,
         deadline_ms: config.deadline_ms,
     };
@@ -66,7 +74,9 @@ fn run(args: Args) -> Result<(), String> {
     drop(core::hint::black_box(Vec::<u8>::with_capacity(HEAP)));
     task::wire_all(&ports.host).map_err(|code| failed("wiring", &code))?;
     let addresses = config.addresses;
-    println!("{}: {} on {}, {}:{}", args.program(), config.device, addresses.own, addresses.server, addresses.port);
+    let tls = if config.tls.is_some() { ", TLS" } else { "" };
+    let seal = if config.sealing == Sealing::Off { "" } else { ", sealed pages" };
+    println!("{}: {} on {}, {}:{}{tls}{seal}", args.program(), config.device, addresses.own, addresses.server, addresses.port);
     let name = args.value("name").unwrap_or(args.program());
     server.register(name).map_err(|code| failed("registering", &code))?;
     server.run().map_err(|code| failed("serving", &code))
@@ -85,7 +95,7 @@ fn map_ring(device: &Device) -> Result<Ring<Mapping>, String> {
 }
 
 /// Serves until the export was found to be ours. An export that can't be used is an error at once; a server that isn't there yet is waited for.
-fn attach(server: &mut Server<Net<Stack<Mapping>>>) -> Result<(), String> {
+fn attach(server: &mut Server<Net<Secure<Stack<Mapping>>>>) -> Result<(), String> {
     while !server.pager().is_attached() {
         server.step(None).map_err(|code| format!("{code}"))?;
         if let Some(why) = server.pager().refusal() {
@@ -93,6 +103,42 @@ fn attach(server: &mut Server<Net<Stack<Mapping>>>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What is kept from others.
+struct Secrets {
+    credentials: Option<Credentials>,
+    seal: Option<(SealKey, bool)>,
+}
+
+/// Gets randomness, and from it and the ramdisk what was asked for.
+fn secrets(master: &SendRight, config: &Config) -> Result<Secrets, String> {
+    let seeded = secrets::seed(master);
+    if config.tls.is_some() || config.sealing != Sealing::Off {
+        seeded.map_err(|code| format!("device `random`: {code}; without randomness nothing can be kept secret"))?;
+    }
+    let credentials = match &config.tls {
+        None => None,
+        Some(words) => {
+            secrets::set_clock(master, config.clock)?;
+            Some(secrets::credentials(master, words, &format!("{}", config.addresses.server))?)
+        }
+    };
+    let seal = match config.sealing {
+        Sealing::Off => None,
+        sealing => Some((SealKey(random().ok_or("the generator fails")?), sealing == Sealing::Full)),
+    };
+    Ok(Secrets { credentials, seal })
+}
+
+/// Random bytes, if this machine has any.
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    tls::random::fill(&mut bytes).ok().map(|()| bytes)
+}
+
+fn mac_number(mac: [u8; 6]) -> u64 {
+    mac.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What tells this boot from others, as well as can be told.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use abi::Code;
 use abi::vm::Protection;
 use nbd::TransmissionFlags;
+use nbd::client::TlsWish;
 use pager::{Attributes, Control, Info, ObjectId, OnDeadline, Pager, Policy, Returned, Run};
 use runtime::{Pages, Received, println, time};
 
@@ -18,6 +19,7 @@ use crate::connection::{Connection, State};
 use crate::core_state::Core;
 pub use crate::core_state::Counters;
 use crate::jobs::Class;
+use crate::seal::{Seal, SealKey};
 use crate::stream::Streams;
 
 /// How long a job that found no memory waits.
@@ -29,8 +31,12 @@ const ROUNDS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub export: String,
+    /// Nothing is said to the server about pages before TLS runs.
+    pub requires_tls: bool,
     /// Random for each boot.
     pub boot_id: [u8; 16],
+    /// Pages are sealed under this key, which must be of this boot alone; zero pages too if it says so.
+    pub seal: Option<(SealKey, bool)>,
     /// An export that belongs to another guest or boot may be taken.
     pub takes_foreign: bool,
     /// How long the kernel waits for a page before the task that wants it gets an error; 0 is for ever.
@@ -53,9 +59,11 @@ impl<S: Streams> Net<S> {
     #[must_use]
     pub fn new(streams: S, settings: &Settings) -> Option<Self> {
         let seed = settings.boot_id.iter().fold(0, |seed: u64, byte| seed.wrapping_mul(257) + u64::from(*byte));
+        let tls = if settings.requires_tls { TlsWish::Require } else { TlsWish::Never };
         let connections: Option<Vec<_>> =
-            (0..streams.count()).map(|index| Connection::new(&settings.export, seed.wrapping_add(index as u64 * 77))).collect();
-        let core = Core::new(Attach::new(settings.boot_id, settings.takes_foreign));
+            (0..streams.count()).map(|index| Connection::new(&settings.export, tls, seed.wrapping_add(index as u64 * 77))).collect();
+        let seal = settings.seal.as_ref().map(|(key, is_full)| Seal::new(key, *is_full));
+        let core = Core::new(Attach::new(settings.boot_id, settings.takes_foreign), seal);
         Some(Self { streams, connections: connections?, core, deadline_ms: settings.deadline_ms, due_ns: Some(0) })
     }
 
@@ -102,11 +110,28 @@ impl<S: Streams> Net<S> {
                 self.serve(index);
             }
             self.core.take_returns();
+            self.help_out();
             self.send();
             // What comes while the answers go out would wait for the next news.
             changed = self.streams.poll(self.core.now_ns);
         }
         self.due_ns = if changed { Some(0) } else { self.next_due_ns() };
+    }
+
+    /// What a connection that has stalled was asked for is asked for on another one that works.
+    fn help_out(&mut self) {
+        let now_ns = self.core.now_ns;
+        for index in 0..self.connections.len() {
+            let Some(helper) = self.helper(index) else { continue };
+            for id in self.connections[index].take_stalled(now_ns) {
+                self.connections[helper].ask_too(id, &mut self.core);
+            }
+        }
+    }
+
+    /// Another connection that works.
+    fn helper(&self, index: usize) -> Option<usize> {
+        (0..self.connections.len()).find(|other| *other != index && self.connections[*other].state == State::Ready)
     }
 
     /// Sends jobs, and what was to be sent before, until there is no more or no room for more.
@@ -132,7 +157,9 @@ impl<S: Streams> Net<S> {
         let connections = wanted.filter_map(|index| self.connections[index].due_ns()).min();
         let retry = is_starved.then_some(self.core.now_ns + NO_MEMORY_NS);
         let packets = self.streams.next_poll_ns(self.core.now_ns);
-        [connections, retry, packets, self.core.jobs.rested_ns(), self.core.returns_due_ns()].into_iter().flatten().min()
+        let stalls = (0..self.connections.len()).filter(|index| self.helper(*index).is_some());
+        let stalls = stalls.filter_map(|index| self.connections[index].stalls_ns()).min();
+        [connections, retry, packets, stalls, self.core.jobs.rested_ns(), self.core.returns_due_ns()].into_iter().flatten().min()
     }
 
     /// The first connection always is. The others wait until it is known whether the server takes several, and that the export is ours.

@@ -9,6 +9,7 @@ use pager::ObjectId;
 
 use crate::bits::Bits;
 use crate::extents::{EXTENT_BYTES, Extents};
+use crate::seal::Stamp;
 
 /// Pages in an extent.
 pub const EXTENT_PAGES: u64 = EXTENT_BYTES / PAGE_SIZE;
@@ -22,6 +23,8 @@ pub struct Layout {
     written: Bits,
     /// Pages that a server had and lost, and that nobody has written since.
     lost: Bits,
+    /// What is remembered of each page's seal; empty if pages aren't sealed.
+    stamps: Vec<Stamp>,
 }
 
 /// What there is of a page.
@@ -69,6 +72,24 @@ impl Layout {
         self.lost.put(page, false);
     }
 
+    /// What the server has of a page is worthless.
+    pub fn lose(&mut self, page: u64) {
+        self.lost.put(page, true);
+    }
+
+    /// The seal of a page as it was last written.
+    #[must_use]
+    pub fn stamp(&self, page: u64) -> Stamp {
+        usize::try_from(page).ok().and_then(|page| self.stamps.get(page)).copied().unwrap_or_default()
+    }
+
+    /// A page was sealed.
+    pub fn sealed(&mut self, page: u64, stamp: Stamp) {
+        if let Some(place) = usize::try_from(page).ok().and_then(|page| self.stamps.get_mut(page)) {
+            *place = stamp;
+        }
+    }
+
     /// The extents, when the object is no more.
     pub fn into_extents(self) -> Vec<u32> {
         self.extents
@@ -79,9 +100,17 @@ impl Layout {
 #[derive(Debug, Default)]
 pub struct Objects {
     all: BTreeMap<ObjectId, Layout>,
+    /// Pages are sealed.
+    seals: bool,
 }
 
 impl Objects {
+    /// None yet, whose pages will be sealed or not.
+    #[must_use]
+    pub fn new(seals: bool) -> Self {
+        Self { all: BTreeMap::new(), seals }
+    }
+
     /// Lays an object out. Nothing is taken if it doesn't fit.
     pub fn create(&mut self, object: ObjectId, bytes: u64, extents: &mut Extents) -> Result<(), Code> {
         let pages = bytes.div_ceil(PAGE_SIZE);
@@ -94,10 +123,16 @@ impl Objects {
         }
         let shortage = |_| Code::RESOURCE_SHORTAGE;
         let (written, lost) = (Bits::new(pages).map_err(shortage)?, Bits::new(pages).map_err(shortage)?);
+        let mut stamps = Vec::new();
+        if self.seals {
+            let length = usize::try_from(pages).map_err(|_| Code::INVALID_ARGUMENT)?;
+            stamps.try_reserve_exact(length).map_err(shortage)?;
+            stamps.resize(length, Stamp::default());
+        }
         let mut taken = Vec::new();
         taken.try_reserve_exact(count).map_err(shortage)?;
         taken.extend(core::iter::from_fn(|| extents.allocate()).take(count));
-        self.all.insert(object, Layout { extents: taken, pages, written, lost });
+        self.all.insert(object, Layout { extents: taken, pages, written, lost, stamps });
         Ok(())
     }
 

@@ -3,11 +3,16 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 
+use abi::vm::PAGE_SIZE;
 use nbd::client::EncodedRequest;
 use nbd::superblock::SuperblockPage;
 use runtime::Pages;
 
+use crate::jobs::{Job, Work};
 use crate::stream::Streams;
+
+/// Memory that reads may come into at a time, of all connections.
+const READ_BYTES_MAX: u64 = 2 << 20;
 
 /// What follows a header.
 #[derive(Debug)]
@@ -18,6 +23,24 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
+    /// What is sent with a job's request; a read gets its memory. None if there is no memory now.
+    pub(crate) fn of(job: &mut Job, read_bytes: &mut u64) -> Option<Self> {
+        let length = u64::from(job.length);
+        match &mut job.work {
+            Work::Read { pages: pages @ None, .. } => {
+                if *read_bytes + length > READ_BYTES_MAX.max(length) {
+                    return None;
+                }
+                debug_assert!(length.is_multiple_of(PAGE_SIZE));
+                *pages = Some(Pages::allocate(length).ok()?);
+                *read_bytes += length;
+                Some(Self::Nothing)
+            }
+            Work::Write { data, from, .. } => Some(Self::Data { pages: data.clone(), from: *from, length: job.length as usize }),
+            Work::Read { .. } | Work::Zeroes | Work::Release { .. } => Some(Self::Nothing),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Nothing => &[],

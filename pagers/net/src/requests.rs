@@ -2,7 +2,7 @@
 
 use abi::Code;
 use abi::vm::PAGE_SIZE;
-use pager::{Control, Run};
+use pager::{Control, ObjectId, Run};
 use runtime::Pages;
 
 use crate::core_state::Core;
@@ -73,6 +73,9 @@ impl Core {
         debug_assert!(write < writes.len() || from.is_some());
         let Some(bytes) = from else { return self.read(control, run) };
         copy.copy_from_slice(bytes);
+        if !self.open_buffered(control.object(), run, &mut copy) {
+            return control.error(run, Code::MEMORY_ERROR);
+        }
         self.counters.from_buffers += run.pages();
         control.supply(run.offset(), copy);
     }
@@ -80,9 +83,19 @@ impl Core {
     fn read(&mut self, control: &Control, run: Run) {
         let Some(layout) = self.objects.get(control.object()) else { return control.error(run, Code::INVALID_ARGUMENT) };
         let pieces = pieces(layout, run, READ_PAGES);
+        let sealed = self.seal.is_some();
         for (at, run) in pieces {
-            self.jobs.add(at, run.length() as u32, Work::Read { control: control.clone(), run, pages: None });
+            let numbers = (run.first_page()..run.first_page() + run.pages()).filter(|_| sealed);
+            let stamps = numbers.filter_map(|page| Some(self.objects.get(control.object())?.stamp(page))).collect();
+            self.jobs.add(at, run.length() as u32, Work::Read { control: control.clone(), run, pages: None, stamps });
         }
+    }
+
+    /// What waits here for the server is sealed already. False if it doesn't open, which only a fault of this machine's memory could do.
+    fn open_buffered(&self, object: ObjectId, run: Run, copy: &mut Pages) -> bool {
+        let (Some(seal), Some(layout)) = (&self.seal, self.objects.get(object)) else { return true };
+        let mut numbered = (run.first_page()..).zip(copy.chunks_exact_mut(PAGE_SIZE as usize));
+        numbered.all(|(page, bytes)| seal.open(object, page, &layout.stamp(page), bytes).is_ok())
     }
 }
 

@@ -64,14 +64,19 @@ impl Core {
     }
 
     /// Pages came home.
-    pub(crate) fn returned(&mut self, object: ObjectId, run: Run, pages: Pages) {
+    pub(crate) fn returned(&mut self, object: ObjectId, run: Run, mut pages: Pages) {
         self.promised = self.promised.saturating_sub(run.length());
         let Some(layout) = self.objects.get_mut(object) else { return };
         let Some(run) = run.part(0, run.pages().min(layout.pages().saturating_sub(run.first_page()))) else { return };
-        let stretches = stretches(&pages, run);
+        let is_full = self.seal.as_ref().is_some_and(|seal| seal.is_full);
+        let stretches = if is_full { alloc::vec![(run, false)] } else { stretches(&pages, run) };
         for (part, is_zero) in &stretches {
             for page in part.first_page()..part.first_page() + part.pages() {
                 layout.wrote(page, *is_zero);
+                let from = ((page - run.first_page()) * PAGE_SIZE) as usize;
+                if let (Some(seal), Some(bytes), false) = (&mut self.seal, pages.get_mut(from..from + PAGE_SIZE as usize), is_zero) {
+                    layout.sealed(page, seal.seal(object, page, bytes));
+                }
             }
         }
         let data = Rc::new(pages);
@@ -92,6 +97,7 @@ impl Core {
             } else {
                 let from = (piece.offset() - run.offset()) as usize;
                 let (first_page, data) = (piece.first_page(), Rc::clone(data));
+                self.jobs.supersede(at, length);
                 self.jobs.add(at, length, Work::Write { object, first_page, data, from });
             }
         }

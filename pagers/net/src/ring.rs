@@ -6,7 +6,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use abi::ring::{
     MAC, MAGIC, MAGIC_VALUE, PACKET_MAX, PACKET_OFFSET, RX_CONSUMED, RX_LENGTH, RX_PRODUCED, RX_SLOTS, RX_STARVED, RX_WANTED, SLOTS_MAX,
-    TX_CONSUMED, TX_LENGTH, TX_PRODUCED, TX_SLOTS,
+    TX_CONSUMED, TX_LENGTH, TX_PRODUCED, TX_SLOTS, WANTS_ALL, WANTS_RECEIVED,
 };
 use abi::vm::PAGE_SIZE;
 use runtime::Mapping;
@@ -161,9 +161,9 @@ impl<M: RingMemory> Ring<M> {
         core::mem::take(&mut self.is_kick_due) || is_starved
     }
 
-    /// Asks for a message when something happens. False if something has happened already, or `for_room` wants a send slot and one is free: look again.
+    /// Asks for a message when a packet comes, or, if `for_room`, when one was sent: who has room to send sleeps through that. False if something has happened already, or `for_room` wants a send slot and one is free: look again.
     pub fn sleep(&self, for_room: bool) -> bool {
-        self.memory.store(RX_WANTED as u64, 1);
+        self.memory.store(RX_WANTED as u64, if for_room { WANTS_ALL } else { WANTS_RECEIVED });
         fence(Ordering::SeqCst);
         self.received() == 0 && !(for_room && self.can_send())
     }

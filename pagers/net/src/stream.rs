@@ -1,4 +1,6 @@
-//! Byte streams to the server, as the connections see them: TCP in a guest, pipes in a test.
+//! Byte streams to the server, as the connections see them: TCP in a guest, pipes in a test, either with TLS on top.
+
+use alloc::string::String;
 
 /// How a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,4 +36,14 @@ pub trait Streams {
 
     /// When `poll` is due again at the latest, if nothing comes.
     fn next_poll_ns(&mut self, now_ns: u64) -> Option<u64>;
+
+    /// Begins TLS on one that is open. False if these streams know none.
+    fn start_tls(&mut self, _index: usize) -> bool {
+        false
+    }
+
+    /// Why one closed, if more is known than that it did.
+    fn trouble(&mut self, _index: usize) -> Option<String> {
+        None
+    }
 }

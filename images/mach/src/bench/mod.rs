@@ -1,10 +1,12 @@
-//! `./mach bench micro`: the guest's `micro` program under `-icount shift=0`, its figures beside the peers'.
+//! `./mach bench`: `micro` here, `host` and `soak` in a module of their own.
 //!
-//! With one CPU and counted instructions a figure is exact: it does not depend on the host, and two runs agree.
+//! `micro` runs the guest's `micro` program under `-icount shift=0` and puts its figures beside the peers'. With one CPU and
+//! counted instructions a figure is exact: it does not depend on the host, and two runs agree.
 
+mod host;
 mod peers;
 
-use crate::cli::{BenchOptions, Benchmark, Cli, Command, RunOptions};
+use crate::cli::{BenchOptions, Benchmark, Cli, Command, MicroOptions, RunOptions};
 use crate::image::manifest::Manifest;
 use crate::run::plan::Plan;
 use crate::run::screen::Screen;
@@ -21,7 +23,14 @@ use std::time::Duration;
 const MICRO: &[&str] = &["mach", "run", "micro", "--icount", "--cpus", "1"];
 
 pub(crate) fn command(workspace: &Workspace, options: &BenchOptions) -> Result<bool> {
-    let Benchmark::Micro = options.what;
+    match &options.what {
+        Benchmark::Micro(options) => micro(workspace, options),
+        Benchmark::Host(options) => host::compare(workspace, options),
+        Benchmark::Soak(options) => host::soak(workspace, options),
+    }
+}
+
+fn micro(workspace: &Workspace, options: &MicroOptions) -> Result<bool> {
     let run = micro_options()?;
     let manifest = Manifest::load(&workspace.root, &run.guest.manifest)?;
     let plan = Plan::new(&run.guest, &manifest)?;

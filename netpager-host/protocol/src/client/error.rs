@@ -45,6 +45,7 @@ impl Refused {
             option_reply::ERR_SHUTDOWN => "the server is shutting down",
             option_reply::ERR_BLOCK_SIZE_REQD => "the server insists on its block sizes",
             option_reply::ERR_TOO_BIG => "the request is too big",
+            option_reply::ERR_EXT_HEADER_REQD => "extended headers are required",
             _ => "unknown error",
         }
     }
@@ -70,11 +71,13 @@ pub enum Violation {
     OptionReplyKind(u32),
     #[error("more informational replies than anyone needs")]
     TooManyInfos,
+    #[error("a metadata context that was not asked for, or that came twice")]
+    ContextNotAsked,
     #[error("the export's size was never announced")]
     NoExportInfo,
     #[error("{0}")]
     BadExport(#[from] BadExport),
-    #[error("bytes after the handshake that nobody asked for")]
+    #[error("plaintext where the TLS handshake must begin")]
     Unsolicited,
     #[error("a reply with magic {0:#x}")]
     ReplyMagic(u32),
@@ -87,7 +90,19 @@ pub enum Violation {
     #[error("a chunk of kind {0:#x} that was not negotiated")]
     ChunkKind(u16),
     #[error("a chunk of kind {kind:#x} with {length} bytes")]
-    ChunkLength { kind: u16, length: u32 },
+    ChunkLength { kind: u16, length: u64 },
+    #[error("a reply whose offset is not that of its request")]
+    ReplyOffset,
+    #[error("extents in reply to something else")]
+    ExtentsWithoutStatus,
+    #[error("extents in context {0}, which was not asked for, or which came twice")]
+    UnknownContext(u32),
+    #[error("{count} extents announced in a chunk of {length} bytes")]
+    ExtentCount { count: u32, length: u64 },
+    #[error("an extent of no bytes")]
+    EmptyExtent,
+    #[error("an extent outside the range that was asked about")]
+    ExtentOutOfRange,
     #[error("a hole of no bytes")]
     EmptyHole,
     #[error("a chunk with unknown flags {0:#x}")]
@@ -102,7 +117,7 @@ pub enum Violation {
     TooManyPieces,
     #[error("more than one piece in reply to a READ that asked for one")]
     Fragmented,
-    #[error("success for a READ whose data is incomplete")]
+    #[error("success although part of the answer is missing")]
     Incomplete,
     #[error("an error chunk without an error")]
     NoError,

@@ -4,34 +4,38 @@
 //! handshake and from [`Client::encode`] afterwards. See the crate's documentation for a whole session.
 
 mod coverage;
+mod described;
 mod error;
 mod handshake;
+mod options;
 mod outbox;
 mod replies;
+mod status;
 mod table;
+mod wishes;
 
 pub use error::{ClientError, Refused, Violation};
 pub use handshake::Session;
 pub use table::{Outstanding, Pending, RequestTable};
+pub use wishes::{TlsWish, Wishes};
 
-use handshake::Handshake;
+use handshake::{Handshake, Step};
 use outbox::Outbox;
 use replies::Replies;
 use zerocopy::IntoBytes;
-use zerocopy::big_endian::{U16, U32, U64};
 
+pub use crate::encoded::EncodedRequest;
 use crate::error::NbdError;
-use crate::flags::{CommandFlags, TransmissionFlags};
+use crate::flags::TransmissionFlags;
+use crate::framing::Framing;
 use crate::request::{Command, Refusal, Request};
 use crate::text::Text;
-use crate::wire::{MAGIC_REQUEST, RequestHeader, command};
-
-/// A request header, ready to send. After the header of a WRITE come its `length` bytes, with nothing in between.
-pub type EncodedRequest = [u8; size_of::<RequestHeader>()];
 
 /// What came out of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'i> {
+    /// The server agreed to TLS. Start it on the bare stream; then call [`Client::secured`], and send and receive through it.
+    StartTls,
     /// The handshake is over; requests may be sent.
     Ready(Session),
     /// Data for part of a READ begins. All of it follows as [`Event::Data`] before anything else does.
@@ -61,7 +65,22 @@ pub enum Event<'i> {
         /// How many zeroes.
         length: u32,
     },
-    /// The answer is complete: on success every byte of a READ has been delivered exactly once. On an error the data
+    /// Part of the range of a BLOCK_STATUS. In each of its contexts they come in ascending order and without gaps from its beginning,
+    /// though perhaps not to its end: ask again for the rest.
+    Extent {
+        /// Which BLOCK_STATUS.
+        cookie: u64,
+        /// In which context: an index into [`Wishes::contexts`].
+        context: usize,
+        /// Where in the export.
+        offset: u64,
+        /// How many bytes of what was asked about.
+        length: u64,
+        /// What they are, in the terms of the context.
+        flags: u64,
+    },
+    /// The answer is complete: on success every byte of a READ has been delivered exactly once, and every context of a BLOCK_STATUS
+    /// was told. On an error the data
     /// delivered so far must not be used. Take the request out of the table now.
     Done {
         /// Which request.
@@ -90,7 +109,21 @@ impl Client {
     /// Starts a handshake for the export `name`; `None` if the name is longer than [`crate::limits::CLIENT_NAME_MAX`] bytes.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        Some(Self { state: State::Handshake(Handshake::new(name)?), outbox: Outbox::new() })
+        Self::with(name, &Wishes::DEFAULT)
+    }
+
+    /// The same, asking for more or for less; `None` also if there are too many contexts or their names are too long.
+    #[must_use]
+    pub fn with(name: &str, wishes: &Wishes) -> Option<Self> {
+        Some(Self { state: State::Handshake(Handshake::new(name, wishes)?), outbox: Outbox::new() })
+    }
+
+    /// Says that TLS runs, after [`Event::StartTls`]; [`Client::transmit`] then holds what to send through it. At any other time this
+    /// does nothing.
+    pub fn secured(&mut self) {
+        if let State::Handshake(handshake) = &mut self.state {
+            handshake.secured(&mut self.outbox);
+        }
     }
 
     /// Bytes of the handshake that wait to be sent; may be non-empty after [`ClientError::Refused`] too.
@@ -136,17 +169,27 @@ impl Client {
     /// The connection must be closed; see [`ClientError`]. Every request in flight then has an unknown outcome.
     pub fn receive<'i>(&mut self, input: &'i [u8], outstanding: &mut impl Outstanding) -> Result<(usize, Option<Event<'i>>), ClientError> {
         let mut rest = input;
-        let result = match &mut self.state {
-            State::Handshake(handshake) => handshake.receive(&mut rest, &mut self.outbox).map(|session| session.map(Event::Ready)),
-            State::Transmission(_, replies) => replies.receive(&mut rest, outstanding).map_err(ClientError::from),
-            State::Failed => Err(ClientError::AlreadyFailed),
-        };
-        match result {
-            Ok(Some(Event::Ready(session))) => self.state = State::Transmission(session, Replies::new(session.structured)),
-            Ok(_) => {}
-            Err(_) => self.state = State::Failed,
+        let result = self.take(&mut rest, outstanding);
+        if result.is_err() {
+            self.state = State::Failed;
         }
         result.map(|event| (input.len() - rest.len(), event))
+    }
+
+    fn take<'i>(&mut self, rest: &mut &'i [u8], outstanding: &mut impl Outstanding) -> Result<Option<Event<'i>>, ClientError> {
+        let handshake = match &mut self.state {
+            State::Handshake(handshake) => handshake,
+            State::Transmission(_, replies) => return Ok(replies.receive(rest, outstanding)?),
+            State::Failed => return Err(ClientError::AlreadyFailed),
+        };
+        Ok(match handshake.receive(rest, &mut self.outbox)? {
+            None => None,
+            Some(Step::StartTls) => Some(Event::StartTls),
+            Some(Step::Ready(session, contexts)) => {
+                self.state = State::Transmission(session, Replies::new(session.framing, contexts));
+                Some(Event::Ready(session))
+            }
+        })
     }
 
     /// The header of a request, if the export takes such a request.
@@ -157,7 +200,13 @@ impl Client {
     /// Why the export does not take it; nothing must be sent then.
     pub fn encode(&self, cookie: u64, request: &Request) -> Result<EncodedRequest, Refusal> {
         self.check(request)?;
-        Ok(bytes_of(&request.header(cookie)))
+        Ok(match &self.state {
+            State::Transmission(session, replies) if needs_filter(request, session) => {
+                request.encode_filtered(cookie, replies.contexts().ids(request.contexts))
+            }
+            State::Transmission(session, _) => request.encode(session.framing, cookie),
+            _ => EncodedRequest::EMPTY,
+        })
     }
 
     /// Whether the export takes a request, so that it can be checked before a cookie is spent on it.
@@ -166,12 +215,16 @@ impl Client {
     /// Why it does not.
     pub fn check(&self, request: &Request) -> Result<(), Refusal> {
         let session = self.session().ok_or(Refusal::NOT_READY)?;
-        // The client negotiates no metadata context, and DF means something only to structured replies.
-        if request.command == Command::BlockStatus {
+        request.fits(session.framing)?;
+        if request.command == Command::BlockStatus && session.contexts.is_empty() {
             return Err(Refusal::NO_STATUS);
         }
-        if request.flags.contains(CommandFlags::DF) && !session.structured {
-            return Err(Refusal::UNKNOWN_FLAG);
+        if !session.contexts.contains_all(request.contexts) {
+            return Err(Refusal::BAD_FILTER);
+        }
+        let can_filter = session.framing == Framing::Extended && self.can(TransmissionFlags::BLOCK_STATUS_PAYLOAD);
+        if needs_filter(request, session) && !can_filter {
+            return Err(Refusal::NO_FILTER);
         }
         request.check(&session.export)
     }
@@ -182,22 +235,21 @@ impl Client {
         self.session().is_some_and(|session| session.export.can(flags))
     }
 
-    /// The polite end of a session: no reply comes, and nothing may be sent after it.
+    /// The polite end of a session: no reply comes that matters, and nothing may be sent after it. Nothing at all if the connection
+    /// has failed, or if TLS is about to be started.
     #[must_use]
-    pub fn disconnect() -> EncodedRequest {
-        bytes_of(&RequestHeader {
-            magic: U32::new(MAGIC_REQUEST),
-            flags: U16::new(0),
-            command: U16::new(command::DISC),
-            cookie: U64::new(0),
-            offset: U64::new(0),
-            length: U32::new(0),
-        })
+    pub fn disconnect(&self) -> EncodedRequest {
+        let mut bytes = EncodedRequest::EMPTY;
+        match &self.state {
+            State::Transmission(session, _) => return EncodedRequest::disconnect(session.framing),
+            State::Handshake(handshake) if handshake.may_abort() => bytes.put(options::abort().as_bytes()),
+            State::Handshake(_) | State::Failed => {}
+        }
+        bytes
     }
 }
 
-fn bytes_of(header: &RequestHeader) -> EncodedRequest {
-    let mut bytes = [0; size_of::<RequestHeader>()];
-    bytes.copy_from_slice(header.as_bytes());
-    bytes
+/// Whether a request is about some contexts of the session, and not about others.
+fn needs_filter(request: &Request, session: &Session) -> bool {
+    request.command == Command::BlockStatus && !request.contexts.is_empty() && request.contexts != session.contexts
 }

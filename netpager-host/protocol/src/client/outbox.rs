@@ -1,11 +1,19 @@
 //! The few bytes a handshake has to send, kept until the caller's socket takes them.
 
-use crate::limits::CLIENT_NAME_MAX;
+use crate::limits::{CLIENT_CONTEXT_NAMES_MAX, CLIENT_CONTEXTS_MAX, CLIENT_NAME_MAX};
 use crate::wire::OptionHeader;
 
-/// All a handshake can ever send: client flags, STRUCTURED_REPLY, GO, EXPORT_NAME and ABORT, each at most once. It fits even
-/// if a server answers ahead of the questions and nothing was sent in between.
-const CAPACITY: usize = 4 + 4 * size_of::<OptionHeader>() + 2 * CLIENT_NAME_MAX + 8;
+/// Client flags, and at most eight options: STARTTLS, EXTENDED_HEADERS, STRUCTURED_REPLY, LIST_META_CONTEXT, SET_META_CONTEXT, GO,
+/// EXPORT_NAME and ABORT.
+const OPTIONS: usize = 4 + 8 * size_of::<OptionHeader>();
+/// The data of LIST_META_CONTEXT or SET_META_CONTEXT.
+const QUERIES: usize = 4 + CLIENT_NAME_MAX + 4 + 4 * CLIENT_CONTEXTS_MAX + CLIENT_CONTEXT_NAMES_MAX;
+/// The data of all options.
+const DATA: usize = 2 * QUERIES + (4 + CLIENT_NAME_MAX + 4) + CLIENT_NAME_MAX;
+
+/// All a handshake can ever send, each option at most once. It fits even if a server answers ahead of the questions and nothing was
+/// sent in between.
+const CAPACITY: usize = OPTIONS + DATA;
 
 /// Bytes waiting to be sent.
 #[derive(Clone, Debug)]

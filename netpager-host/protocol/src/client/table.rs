@@ -5,6 +5,7 @@
 
 use super::coverage::Coverage;
 use super::error::Violation;
+use crate::context::ContextSet;
 use crate::error::NbdError;
 use crate::flags::CommandFlags;
 use crate::limits::ERROR_CHUNKS_MAX;
@@ -16,6 +17,7 @@ pub struct Pending {
     request: Request,
     covered: Coverage,
     content_chunks: u32,
+    statuses: ContextSet,
     error: Option<NbdError>,
     errors: u8,
     done: bool,
@@ -25,7 +27,8 @@ impl Pending {
     /// A request nothing has been received for.
     #[must_use]
     pub fn new(request: Request) -> Self {
-        Self { request, covered: Coverage::default(), content_chunks: 0, error: None, errors: 0, done: false }
+        let (covered, statuses) = (Coverage::default(), ContextSet::EMPTY);
+        Self { request, covered, content_chunks: 0, statuses, error: None, errors: 0, done: false }
     }
 
     /// What was asked.
@@ -47,14 +50,32 @@ impl Pending {
         }
         let start = offset.checked_sub(self.request.offset).ok_or(Violation::OutOfRange)?;
         let end = start.checked_add(u64::from(length)).ok_or(Violation::OutOfRange)?;
-        if end > u64::from(self.request.length) {
+        if end > self.request.length {
             return Err(Violation::OutOfRange);
         }
         if self.content_chunks > 0 && self.request.flags.contains(CommandFlags::DF) {
             return Err(Violation::Fragmented);
         }
         self.content_chunks += 1;
-        self.covered.add(start as u32, end as u32)
+        let end = u32::try_from(end).map_err(|_| Violation::OutOfRange)?;
+        self.covered.add(start as u32, end)
+    }
+
+    /// Accepts that extents in the context with this index, whose number is `id`, begin; `granted` are the session's contexts.
+    pub(super) fn status(&mut self, index: usize, id: u32, granted: ContextSet) -> Result<(), Violation> {
+        if !self.expected_statuses(granted).contains(index) || self.statuses.contains(index) {
+            return Err(Violation::UnknownContext(id));
+        }
+        self.statuses = self.statuses.with(index);
+        Ok(())
+    }
+
+    const fn expected_statuses(&self, granted: ContextSet) -> ContextSet {
+        match self.request.command {
+            Command::BlockStatus if self.request.contexts.is_empty() => granted,
+            Command::BlockStatus => self.request.contexts,
+            _ => ContextSet::EMPTY,
+        }
     }
 
     /// Accepts an error; the first one is the request's result.
@@ -67,15 +88,18 @@ impl Pending {
         Ok(())
     }
 
-    /// The answer is over: what came of it?
-    pub(super) fn finish(&mut self) -> Result<Result<(), NbdError>, Violation> {
+    /// The answer is over: what came of it? `granted` are the session's contexts.
+    pub(super) fn finish(&mut self, granted: ContextSet) -> Result<Result<(), NbdError>, Violation> {
         self.done = true;
-        match self.error {
-            Some(error) => Ok(Err(error)),
-            None if self.request.command != Command::Read => Ok(Ok(())),
-            None if self.covered.is_complete(self.request.length) => Ok(Ok(())),
-            None => Err(Violation::Incomplete),
+        if let Some(error) = self.error {
+            return Ok(Err(error));
         }
+        let is_complete = match self.request.command {
+            Command::Read => u32::try_from(self.request.length).is_ok_and(|length| self.covered.is_complete(length)),
+            Command::BlockStatus => !self.statuses.is_empty() && self.statuses.contains_all(self.expected_statuses(granted)),
+            _ => true,
+        };
+        if is_complete { Ok(Ok(())) } else { Err(Violation::Incomplete) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::refusal::RefusalKind;
+
 /// What a client did that leaves no way to go on. Everything less is answered with an error instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ServerError {
@@ -21,9 +23,24 @@ pub enum ServerError {
     #[error("option {0} from a client without the fixed newstyle handshake")]
     NotFixedNewstyle(u32),
     /// EXPORT_NAME cannot be refused, only hung up on.
-    #[error("EXPORT_NAME with the name of no export")]
-    UnknownExport,
+    #[error("EXPORT_NAME for an export that is refused ({0:?})")]
+    ExportName(RefusalKind),
+    /// EXPORT_NAME with a name that is none.
+    #[error("EXPORT_NAME with a name that is too long or no text")]
+    ExportNameMalformed,
+    /// EXPORT_NAME where TLS is required first; it cannot be refused.
+    #[error("EXPORT_NAME without TLS, which is required")]
+    ExportNameWithoutTls,
+    /// EXPORT_NAME after extended headers were agreed upon, which is forbidden and cannot be refused.
+    #[error("EXPORT_NAME from a client that asked for extended headers")]
+    ExportNameAfterExtended,
+    /// Somebody wrote plaintext where the TLS handshake belongs: the client, or an attacker in between (CVE-2021-3716).
+    #[error("plaintext where the TLS handshake must begin")]
+    PlaintextAfterStartTls,
     /// Not the start of a request.
     #[error("a request with magic {0:#x}")]
     RequestMagic(u32),
+    /// A payload longer than [`crate::limits::PAYLOAD_MAX`].
+    #[error("a request with a payload of {0} bytes")]
+    PayloadLength(u64),
 }

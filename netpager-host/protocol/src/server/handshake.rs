@@ -6,11 +6,14 @@ use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::ServerError;
-use super::exports::Exports;
-use super::options::{self, MALFORMED, Refused, reply};
+use super::exports::{Export, Exports, Found, Purpose};
+use super::options::{self, Chosen, MALFORMED, NotDone, Sight, reply};
 use super::sink::Sink;
+use super::tls::{TlsMode, TlsState};
+use crate::context::ContextSet;
 use crate::export::ExportInfo;
 use crate::flags::HandshakeFlags;
+use crate::framing::Framing;
 use crate::gather::Gather;
 use crate::limits::{OPTION_DATA_MAX, OPTIONS_MAX, STRING_MAX};
 use crate::wire::{Greeting, MAGIC_NBD, MAGIC_OPTION, OptionHeader, option, option_reply};
@@ -18,25 +21,35 @@ use crate::wire::{Greeting, MAGIC_NBD, MAGIC_OPTION, OptionHeader, option, optio
 /// How much of an option's data is kept: two strings of the greatest length. A longer one is read, but refused.
 const KEPT: usize = 2 * STRING_MAX;
 const OFFERED: HandshakeFlags = HandshakeFlags::FIXED_NEWSTYLE.union(HandshakeFlags::NO_ZEROES);
+/// The zeroes after the reply to EXPORT_NAME, which NO_ZEROES leaves out.
+const PADDING: [u8; 124] = [0; 124];
 
 /// What the handshake agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
-    /// The export's id, from [`super::Export`].
+    /// The export's id, from [`Export`].
     pub export: usize,
     /// Size and abilities as the client saw them.
     pub info: ExportInfo,
-    /// Whether READs are answered in chunks.
-    pub structured: bool,
-    /// Whether BLOCK_STATUS may be asked, about `base:allocation`.
-    pub allocation: bool,
+    /// How requests and replies are framed.
+    pub framing: Framing,
+    /// What BLOCK_STATUS may be asked about: indices into [`Export::contexts`].
+    pub contexts: ContextSet,
+    /// Whether TLS was started.
+    pub is_secure: bool,
 }
 
-/// How a handshake ended.
+/// How a handshake ended, or why it stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Requests follow.
     Transmission(Negotiated),
+    /// Send what was put into the sink, and do the TLS handshake on the bare stream; then call [`Handshake::secured`], and go on with
+    /// what comes through TLS. Until then nothing can be received.
+    StartTls,
+    /// [`Exports::find`] said [`super::Found::Wait`]. Call [`Handshake::receive`] again, with the rest of the input or with none, when it
+    /// will say something else.
+    Wait,
     /// The client said goodbye. Send what was put into the sink, then close.
     Aborted,
 }
@@ -54,24 +67,25 @@ pub struct Handshake {
     expected: Expected,
     gather: Gather<KEPT>,
     flags: HandshakeFlags,
-    structured: bool,
-    /// The export for which `base:allocation` was chosen. It lapses when another export is entered.
-    allocation: Option<usize>,
+    tls: TlsState,
+    framing: Framing,
+    chosen: Chosen,
     options: usize,
 }
 
 impl Handshake {
     /// Sends the greeting and waits for the client's flags.
     #[must_use]
-    pub fn new(out: &mut impl Sink) -> Self {
+    pub fn new(out: &mut impl Sink, tls: TlsMode) -> Self {
         let greeting = Greeting { magic: U64::new(MAGIC_NBD), style: U64::new(MAGIC_OPTION), flags: U16::new(OFFERED.bits()) };
         out.put(greeting.as_bytes());
         Self {
             expected: Expected::ClientFlags,
             gather: Gather::new(size_of::<U32>() as u64),
             flags: HandshakeFlags::empty(),
-            structured: false,
-            allocation: None,
+            tls: TlsState::Plain(tls),
+            framing: Framing::Simple,
+            chosen: Chosen::NOTHING,
             options: 0,
         }
     }
@@ -81,7 +95,10 @@ impl Handshake {
     ///
     /// # Errors
     /// The connection must be closed.
-    pub fn receive(&mut self, input: &[u8], exports: &impl Exports, out: &mut impl Sink) -> Result<(usize, Option<Outcome>), ServerError> {
+    pub fn receive(&mut self, input: &[u8], exports: &dyn Exports, out: &mut impl Sink) -> Result<(usize, Option<Outcome>), ServerError> {
+        if self.tls == TlsState::Starting {
+            return Err(ServerError::PlaintextAfterStartTls);
+        }
         let mut rest = input;
         while self.gather.take(&mut rest) {
             let outcome = match self.expected {
@@ -89,11 +106,25 @@ impl Handshake {
                 Expected::OptionHeader => self.option_header()?,
                 Expected::OptionData { option, length } => self.option(option, length, exports, out)?,
             };
+            if outcome == Some(Outcome::StartTls) && !rest.is_empty() {
+                return Err(ServerError::PlaintextAfterStartTls);
+            }
             if outcome.is_some() {
                 return Ok((input.len() - rest.len(), outcome));
             }
         }
         Ok((input.len(), None))
+    }
+
+    /// TLS runs: everything that is received from now on came through it. What was agreed on before is forgotten, for an attacker
+    /// may have agreed on it. Does nothing unless TLS was about to be started.
+    pub fn secured(&mut self) {
+        if self.tls == TlsState::Starting {
+            self.tls = TlsState::Running;
+            self.framing = Framing::Simple;
+            self.chosen = Chosen::NOTHING;
+            self.expect_option();
+        }
     }
 
     fn client_flags(&mut self) -> Result<Option<Outcome>, ServerError> {
@@ -130,61 +161,90 @@ impl Handshake {
         Ok(None)
     }
 
-    fn option(&mut self, option: u32, length: u32, exports: &impl Exports, out: &mut impl Sink) -> Result<Option<Outcome>, ServerError> {
+    fn option(&mut self, option: u32, length: u32, exports: &dyn Exports, out: &mut impl Sink) -> Result<Option<Outcome>, ServerError> {
+        let sight = Sight { exports, framing: self.framing, is_secure: self.tls.is_running() };
         let result = match option {
-            option::EXPORT_NAME => return self.export_name(length, exports, out).map(Some),
-            _ if length as usize > KEPT => Err((option_reply::ERR_TOO_BIG, "the option's data is too long")),
-            option::ABORT => {
-                reply(out, option, option_reply::ACK, &[]);
-                return Ok(Some(Outcome::Aborted));
-            }
-            option::LIST => self.list(exports, out),
-            option::INFO => options::describe(option, self.gather.bytes(), self.structured, exports, out).map(drop),
-            option::GO => match self.go(exports, out) {
-                Ok(negotiated) => {
-                    reply(out, option, option_reply::ACK, &[]);
-                    return Ok(Some(Outcome::Transmission(negotiated)));
-                }
-                Err(refused) => Err(refused),
-            },
-            option::STRUCTURED_REPLY => self.structured_reply(),
-            option::LIST_META_CONTEXT | option::SET_META_CONTEXT => self.meta_context(option, exports, out),
-            _ => Err((option_reply::ERR_UNSUP, "unknown option")),
+            option::ABORT => Ok(Some(Outcome::Aborted)),
+            option::EXPORT_NAME => return self.export_name(length, sight, out),
+            option::STARTTLS => self.start_tls(),
+            _ if self.tls.is_missing() => Err(NotDone::Refused(option_reply::ERR_TLS_REQD, "start TLS first")),
+            _ if length as usize > KEPT => Err(NotDone::Refused(option_reply::ERR_TOO_BIG, "the option's data is too long")),
+            option::LIST => self.list(exports, out).map(|()| None),
+            option::INFO | option::GO => self.describe(option, sight, out),
+            option::STRUCTURED_REPLY | option::EXTENDED_HEADERS => self.agree(option).map(|()| None),
+            option::LIST_META_CONTEXT | option::SET_META_CONTEXT => self.meta_context(option, sight, out).map(|()| None),
+            _ => Err(NotDone::Refused(option_reply::ERR_UNSUP, "unknown option")),
         };
-        match result {
-            Ok(()) => reply(out, option, option_reply::ACK, &[]),
-            Err((kind, text)) => reply(out, option, kind, &[text.as_bytes()]),
-        }
+        let outcome = match result {
+            Err(NotDone::Wait) => return Ok(Some(Outcome::Wait)),
+            Ok(outcome) => {
+                reply(out, option, option_reply::ACK, &[]);
+                outcome
+            }
+            Err(NotDone::Refused(kind, text)) => {
+                reply(out, option, kind, &[text.as_bytes()]);
+                None
+            }
+            Err(NotDone::Export(refusal)) => {
+                reply(out, option, refusal.kind().code(), &[refusal.text()]);
+                None
+            }
+        };
         self.expect_option();
-        Ok(None)
+        Ok(outcome)
     }
 
-    fn export_name(&mut self, length: u32, exports: &impl Exports, out: &mut impl Sink) -> Result<Outcome, ServerError> {
-        let name = (length as usize <= STRING_MAX).then(|| core::str::from_utf8(self.gather.bytes()).ok()).flatten();
-        let export = name.and_then(|name| exports.find(name)).ok_or(ServerError::UnknownExport)?;
-        out.put(options::info_export(&export, self.structured).as_bytes());
-        if !self.flags.contains(HandshakeFlags::NO_ZEROES) {
-            out.put(&[0; 124]);
+    fn start_tls(&mut self) -> Result<Option<Outcome>, NotDone> {
+        let refused = |kind, text| Err(NotDone::Refused(kind, text));
+        match self.tls {
+            TlsState::Plain(TlsMode::None) => refused(option_reply::ERR_UNSUP, "this server has no TLS"),
+            TlsState::Running => refused(option_reply::ERR_INVALID, "TLS was already started"),
+            _ if !self.gather.bytes().is_empty() => Err(MALFORMED),
+            TlsState::Plain(_) | TlsState::Starting => {
+                self.tls = TlsState::Starting;
+                Ok(Some(Outcome::StartTls))
+            }
         }
-        Ok(Outcome::Transmission(self.negotiated(&export)))
     }
 
-    fn go(&self, exports: &impl Exports, out: &mut impl Sink) -> Result<Negotiated, Refused> {
-        let export = options::describe(option::GO, self.gather.bytes(), self.structured, exports, out)?;
-        Ok(self.negotiated(&export))
+    /// The old way to choose an export: the reply has no room for a refusal.
+    fn export_name(&mut self, length: u32, sight: Sight<'_>, out: &mut impl Sink) -> Result<Option<Outcome>, ServerError> {
+        if self.tls.is_missing() {
+            return Err(ServerError::ExportNameWithoutTls);
+        }
+        if self.framing == Framing::Extended {
+            return Err(ServerError::ExportNameAfterExtended);
+        }
+        let name = (length as usize <= STRING_MAX).then(|| core::str::from_utf8(self.gather.bytes()).ok()).flatten();
+        let export = match sight.exports.find(name.ok_or(ServerError::ExportNameMalformed)?, Purpose::Enter) {
+            Found::Export(export) => export,
+            Found::Refused(refusal) => return Err(ServerError::ExportName(refusal.kind())),
+            Found::Wait => return Ok(Some(Outcome::Wait)),
+        };
+        out.put(sight.info_export(&export, self.chosen.of(&export)).as_bytes());
+        if !self.flags.contains(HandshakeFlags::NO_ZEROES) {
+            out.put(&PADDING);
+        }
+        Ok(Some(Outcome::Transmission(self.negotiated(&export, sight))))
     }
 
-    fn negotiated(&self, export: &super::Export<'_>) -> Negotiated {
-        let flags = options::visible_flags(export, self.structured);
+    fn describe(&self, option: u32, sight: Sight<'_>, out: &mut impl Sink) -> Result<Option<Outcome>, NotDone> {
+        let export = options::describe(option, self.gather.bytes(), sight, self.chosen, out)?;
+        Ok((option == option::GO).then(|| Outcome::Transmission(self.negotiated(&export, sight))))
+    }
+
+    fn negotiated(&self, export: &Export<'_>, sight: Sight<'_>) -> Negotiated {
+        let contexts = self.chosen.of(export);
         Negotiated {
             export: export.id,
-            info: ExportInfo { flags, ..export.info },
-            structured: self.structured,
-            allocation: self.allocation == Some(export.id),
+            info: ExportInfo { flags: sight.flags(export, contexts), ..export.info },
+            framing: self.framing,
+            contexts,
+            is_secure: self.tls.is_running(),
         }
     }
 
-    fn list(&self, exports: &impl Exports, out: &mut impl Sink) -> Result<(), Refused> {
+    fn list(&self, exports: &dyn Exports, out: &mut impl Sink) -> Result<(), NotDone> {
         if !self.gather.bytes().is_empty() {
             return Err(MALFORMED);
         }
@@ -195,28 +255,34 @@ impl Handshake {
         Ok(())
     }
 
-    fn structured_reply(&mut self) -> Result<(), Refused> {
+    /// STRUCTURED_REPLY and EXTENDED_HEADERS. There is no way back from the latter to the former.
+    fn agree(&mut self, option: u32) -> Result<(), NotDone> {
         if !self.gather.bytes().is_empty() {
             return Err(MALFORMED);
         }
-        if self.structured {
-            return Err((option_reply::ERR_INVALID, "structured replies were already negotiated"));
+        let (wanted, kind) = match option {
+            option::EXTENDED_HEADERS => (Framing::Extended, option_reply::ERR_INVALID),
+            _ if self.framing == Framing::Extended => (Framing::Structured, option_reply::ERR_EXT_HEADER_REQD),
+            _ => (Framing::Structured, option_reply::ERR_INVALID),
+        };
+        if self.framing >= wanted {
+            return Err(NotDone::Refused(kind, "this was already negotiated"));
         }
-        self.structured = true;
+        self.framing = wanted;
         Ok(())
     }
 
-    fn meta_context(&mut self, option: u32, exports: &impl Exports, out: &mut impl Sink) -> Result<(), Refused> {
-        if !self.structured {
-            return Err((option_reply::ERR_INVALID, "metadata contexts need structured replies"));
-        }
+    fn meta_context(&mut self, option: u32, sight: Sight<'_>, out: &mut impl Sink) -> Result<(), NotDone> {
         if option == option::SET_META_CONTEXT {
             // Whatever comes of it, an earlier choice is gone.
-            self.allocation = None;
+            self.chosen = Chosen::NOTHING;
         }
-        let (export, chosen) = options::contexts(option, self.gather.bytes(), exports, out)?;
-        if option == option::SET_META_CONTEXT && chosen {
-            self.allocation = Some(export);
+        if !self.framing.has_chunks() {
+            return Err(NotDone::Refused(option_reply::ERR_INVALID, "metadata contexts need structured replies or extended headers"));
+        }
+        let chosen = options::contexts(option, self.gather.bytes(), sight, out)?;
+        if option == option::SET_META_CONTEXT {
+            self.chosen = chosen;
         }
         Ok(())
     }

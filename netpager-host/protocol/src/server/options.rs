@@ -3,22 +3,29 @@
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::{U16, U32, U64};
 
-use super::exports::{Export, Exports};
+use super::exports::{Export, Exports, Found, Purpose};
 use super::fields::Fields;
+use super::refusal::{ExportRefusal, RefusalKind};
+use super::reply::id_of;
 use super::sink::Sink;
+use crate::context::ContextSet;
 use crate::flags::TransmissionFlags;
+use crate::framing::Framing;
 use crate::wire::{InfoBlockSize, InfoExport, MAGIC_OPTION_REPLY, OptionReplyHeader, info, option, option_reply};
 
-/// The one metadata context served.
-pub(super) const BASE_ALLOCATION: &str = "base:allocation";
-/// Its number on every connection that chose it.
-pub const ALLOCATION_CONTEXT: u32 = 1;
+/// Why an option is not done.
+#[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "it lives as long as one option, and there is no heap to box it in")]
+pub(super) enum NotDone {
+    /// The kind of error reply, and a sentence.
+    Refused(u32, &'static str),
+    /// The export is not to be had.
+    Export(ExportRefusal),
+    /// The option must be looked at again later.
+    Wait,
+}
 
-/// A refusal: the kind of error reply, and a sentence.
-pub(super) type Refused = (u32, &'static str);
-
-pub(super) const MALFORMED: Refused = (option_reply::ERR_INVALID, "the option's data is malformed");
-pub(super) const UNKNOWN_EXPORT: Refused = (option_reply::ERR_UNKNOWN, "no such export");
+pub(super) const MALFORMED: NotDone = NotDone::Refused(option_reply::ERR_INVALID, "the option's data is malformed");
 
 /// Writes one option reply, its data given in pieces.
 pub(super) fn reply(out: &mut impl Sink, option: u32, kind: u32, data: &[&[u8]]) {
@@ -33,34 +40,51 @@ pub(super) fn reply(out: &mut impl Sink, option: u32, kind: u32, data: &[&[u8]])
     data.iter().for_each(|piece| out.put(piece));
 }
 
-/// Size and flags of an export as this client may see them.
-pub(super) fn info_export(export: &Export<'_>, structured: bool) -> InfoExport {
-    InfoExport { size: U64::new(export.info.size), flags: U16::new(visible_flags(export, structured).bits()) }
+/// What an option has to know of the handshake so far.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'s> {
+    pub(super) exports: &'s dyn Exports,
+    pub(super) framing: Framing,
+    pub(super) is_secure: bool,
 }
 
-/// An export's flags, without what needs structured replies if there are none.
-pub(super) fn visible_flags(export: &Export<'_>, structured: bool) -> TransmissionFlags {
-    let hidden = if structured { TransmissionFlags::empty() } else { TransmissionFlags::SEND_DF };
-    export.info.flags - hidden
+impl<'s> Sight<'s> {
+    /// The export with this name. Over TLS, TLS is never what is missing.
+    pub(super) fn find(&self, name: &str, purpose: Purpose) -> Result<Export<'s>, NotDone> {
+        match self.exports.find(name, purpose) {
+            Found::Export(export) => Ok(export),
+            Found::Wait => Err(NotDone::Wait),
+            Found::Refused(refusal) if self.is_secure && refusal.kind() == RefusalKind::TlsRequired => {
+                Err(NotDone::Export(ExportRefusal::new(RefusalKind::Policy, format_args!("{refusal}"))))
+            }
+            Found::Refused(refusal) => Err(NotDone::Export(refusal)),
+        }
+    }
+
+    /// An export's flags, without what the framing has no room for.
+    pub(super) fn flags(&self, export: &Export<'_>, contexts: ContextSet) -> TransmissionFlags {
+        let mut flags = export.info.flags;
+        if !self.framing.has_chunks() {
+            flags.remove(TransmissionFlags::SEND_DF);
+        }
+        flags.set(TransmissionFlags::BLOCK_STATUS_PAYLOAD, self.framing == Framing::Extended && !contexts.is_empty());
+        flags
+    }
+
+    /// Size and flags of an export as this client may see them.
+    pub(super) fn info_export(&self, export: &Export<'_>, contexts: ContextSet) -> InfoExport {
+        InfoExport { size: U64::new(export.info.size), flags: U16::new(self.flags(export, contexts).bits()) }
+    }
 }
 
-/// INFO and GO: describes the export that was named.
-pub(super) fn describe<'e>(
-    option: u32,
-    data: &[u8],
-    structured: bool,
-    exports: &'e impl Exports,
-    out: &mut impl Sink,
-) -> Result<Export<'e>, Refused> {
+/// INFO and GO: describes the export that was named. `chosen` are the contexts chosen before, and for which export.
+pub(super) fn describe<'s>(option: u32, data: &[u8], sight: Sight<'s>, chosen: Chosen, out: &mut impl Sink) -> Result<Export<'s>, NotDone> {
     let mut fields = Fields(data);
     let name = fields.string().ok_or(MALFORMED)?;
     let count = fields.u16().ok_or(MALFORMED)?;
     if fields.0.len() != usize::from(count) * size_of::<U16>() {
         return Err(MALFORMED);
     }
-    let export = exports.find(name).ok_or(UNKNOWN_EXPORT)?;
-    let mut inform = |kind: u16, body: &[u8]| reply(out, option, option_reply::INFO, &[U16::new(kind).as_bytes(), body]);
-    inform(info::EXPORT, info_export(&export, structured).as_bytes());
     // Asking twice for the same thing is no reason to answer twice.
     let (mut named, mut described, mut sized) = (false, false, false);
     while let Some(kind) = fields.u16() {
@@ -71,6 +95,13 @@ pub(super) fn describe<'e>(
             _ => {}
         }
     }
+    let export = sight.find(name, if option == option::GO { Purpose::Enter } else { Purpose::Look })?;
+    if export.needs_block_sizes && !sized {
+        let text = format_args!("ask for the block sizes, and keep to them: the least is {} bytes", export.info.block.minimum);
+        return Err(NotDone::Export(ExportRefusal::new(RefusalKind::BlockSizesRequired, text)));
+    }
+    let mut inform = |kind: u16, body: &[u8]| reply(out, option, option_reply::INFO, &[U16::new(kind).as_bytes(), body]);
+    inform(info::EXPORT, sight.info_export(&export, chosen.of(&export)).as_bytes());
     if named {
         inform(info::NAME, export.name.as_bytes());
     }
@@ -88,25 +119,53 @@ fn block_size(export: &Export<'_>) -> InfoBlockSize {
     InfoBlockSize { minimum: U32::new(block.minimum), preferred: U32::new(block.preferred), maximum: U32::new(block.maximum) }
 }
 
-/// LIST_META_CONTEXT and SET_META_CONTEXT: which export, and whether `base:allocation` was chosen for it.
-pub(super) fn contexts(option: u32, data: &[u8], exports: &impl Exports, out: &mut impl Sink) -> Result<(usize, bool), Refused> {
+/// The contexts a client chose, and the export it chose them for: they mean nothing for another one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chosen(Option<(usize, ContextSet)>);
+
+impl Chosen {
+    pub(super) const NOTHING: Self = Self(None);
+
+    /// What was chosen for this export.
+    pub(super) fn of(self, export: &Export<'_>) -> ContextSet {
+        self.0.filter(|chosen| chosen.0 == export.id).map(|chosen| chosen.1).unwrap_or_default()
+    }
+}
+
+/// LIST_META_CONTEXT and SET_META_CONTEXT: tells the contexts that are asked for, and returns them.
+pub(super) fn contexts(option: u32, data: &[u8], sight: Sight<'_>, out: &mut impl Sink) -> Result<Chosen, NotDone> {
     let setting = option == option::SET_META_CONTEXT;
     let mut fields = Fields(data);
     let name = fields.string().ok_or(MALFORMED)?;
     let count = fields.u32().ok_or(MALFORMED)?;
-    // Listing with no query means everything; setting with none clears the choice.
-    let mut chosen = !setting && count == 0;
+    let queries = fields;
     for _ in 0..count {
-        let query = fields.string().ok_or(MALFORMED)?;
-        chosen |= query == BASE_ALLOCATION || (!setting && query == "base:");
+        fields.string().ok_or(MALFORMED)?;
     }
     if !fields.is_empty() {
         return Err(MALFORMED);
     }
-    let export = exports.find(name).ok_or(UNKNOWN_EXPORT)?;
-    if chosen {
-        let number = U32::new(if setting { ALLOCATION_CONTEXT } else { 0 });
-        reply(out, option, option_reply::META_CONTEXT, &[number.as_bytes(), BASE_ALLOCATION.as_bytes()]);
+    let export = sight.find(name, Purpose::Look)?;
+    let mut tell = |id: u32, name: &str| {
+        reply(out, option, option_reply::META_CONTEXT, &[U32::new(id).as_bytes(), name.as_bytes()]);
+    };
+    let mut chosen = ContextSet::EMPTY;
+    for (index, context) in export.contexts.iter().take(ContextSet::CAPACITY).enumerate() {
+        if is_wanted(context, count, queries, setting) {
+            chosen = chosen.with(index);
+            // The numbers of contexts that are merely listed are of no use, and so they are zero.
+            tell(if setting { id_of(index) } else { 0 }, context);
+        }
     }
-    Ok((export.id, chosen))
+    if !setting {
+        export.capabilities.iter().filter(|name| is_wanted(name, count, queries, setting)).for_each(|name| tell(0, name));
+    }
+    Ok(Chosen((!chosen.is_empty()).then_some((export.id, chosen))))
+}
+
+/// Whether one of the queries asks for this context. Listing without any query means everything; choosing without any means nothing.
+/// A namespace alone asks for all that is in it, but only to be listed.
+fn is_wanted(context: &str, count: u32, mut queries: Fields<'_>, setting: bool) -> bool {
+    let matches = |query: &str| query == context || (!setting && query.ends_with(':') && context.starts_with(query));
+    (count == 0 && !setting) || (0..count).any(|_| queries.string().is_some_and(matches))
 }

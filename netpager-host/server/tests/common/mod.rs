@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nbd::client::{Client, ClientError, Event, RequestTable, Session};
-use nbd::{Command as Nbd, NbdError, Request};
+use nbd::client::{Client, ClientError, Event, RequestTable, Session, Wishes};
+use nbd::{Command as Nbd, Framing, NbdError, Request};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Nothing here takes longer than this unless it hangs.
@@ -108,6 +108,8 @@ pub(crate) struct Done {
     pub(crate) data: Vec<u8>,
     /// Which of its bytes came as holes.
     pub(crate) hole_bytes: u64,
+    /// What a BLOCK_STATUS told: context, length, flags.
+    pub(crate) extents: Vec<(usize, u64, u64)>,
 }
 
 /// What is known of a request in flight.
@@ -115,6 +117,7 @@ pub(crate) struct Done {
 struct Partial {
     data: Vec<u8>,
     hole_bytes: u64,
+    extents: Vec<(usize, u64, u64)>,
 }
 
 /// A client over a blocking socket.
@@ -135,9 +138,13 @@ impl Connection {
     }
 
     pub(crate) fn open(stream: impl Stream + 'static, export: &str) -> Result<Self, Failure> {
+        Self::open_with(stream, export, &Wishes::DEFAULT)
+    }
+
+    pub(crate) fn open_with(stream: impl Stream + 'static, export: &str, wishes: &Wishes) -> Result<Self, Failure> {
         let mut connection = Self {
             stream: Box::new(stream),
-            client: Client::new(export).unwrap(),
+            client: Client::with(export, wishes).unwrap(),
             table: RequestTable::new(),
             finished: HashMap::new(),
             order: Vec::new(),
@@ -167,10 +174,31 @@ impl Connection {
     /// The bytes of a request, which is from now on in flight.
     pub(crate) fn encode(&mut self, request: Request, payload: &[u8]) -> (u64, Vec<u8>) {
         let length = if request.command == Nbd::Read { request.length as usize } else { 0 };
-        let partial = Partial { data: vec![0xee; length], hole_bytes: 0 };
+        let partial = Partial { data: vec![0xee; length], ..Partial::default() };
         let cookie = self.table.insert(request, partial).ok().expect("room for a request");
         let header = self.client.encode(cookie, &request).unwrap();
         (cookie, [&header[..], payload].concat())
+    }
+
+    pub(crate) fn try_send(&mut self, request: Request, payload: &[u8]) -> Result<u64, Failure> {
+        let (cookie, bytes) = self.encode(request, payload);
+        self.try_send_raw(&bytes).map(|()| cookie)
+    }
+
+    pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(bytes).map_err(Failure::Io)
+    }
+
+    /// Writes, unless the connection is closed.
+    pub(crate) fn try_write(&mut self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        let cookie = self.try_send(Request::write(offset, data.len() as u32), data)?;
+        self.try_wait(cookie).map(drop)
+    }
+
+    /// Reads, unless the connection is closed.
+    pub(crate) fn try_read(&mut self, offset: u64, length: u32) -> Result<Vec<u8>, Failure> {
+        let cookie = self.try_send(Request::read(offset, length), &[])?;
+        self.try_wait(cookie).map(|done| done.data)
     }
 
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
@@ -204,8 +232,20 @@ impl Connection {
     /// Asks for what the client itself would refuse to send.
     pub(crate) fn force(&mut self, request: Request) -> Done {
         let cookie = self.table.insert(request, Partial::default()).ok().expect("room for a request");
-        self.stream.write_all(zerocopy::IntoBytes::as_bytes(&request.header(cookie))).unwrap();
+        let (magic, length) = match self.session().framing {
+            Framing::Extended => (0x21e4_1c71_u32, request.length.to_be_bytes().to_vec()),
+            _ => (0x2560_9513, (request.length as u32).to_be_bytes().to_vec()),
+        };
+        let (flags, command) = (request.flags.bits().to_be_bytes(), request.command.code().to_be_bytes());
+        let (cookie_bytes, offset) = (cookie.to_be_bytes(), request.offset.to_be_bytes());
+        self.send_raw(&[&magic.to_be_bytes()[..], &flags, &command, &cookie_bytes, &offset, &length].concat());
         self.wait(cookie)
+    }
+
+    /// Says goodbye.
+    pub(crate) fn disconnect(&mut self) {
+        let bytes = self.client.disconnect();
+        self.send_raw(&bytes);
     }
 
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), NbdError> {
@@ -243,7 +283,11 @@ impl Connection {
 
     fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::Ready(_) | Event::Chunk { .. } => {}
+            Event::Ready(_) | Event::Chunk { .. } | Event::StartTls => {}
+            Event::Extent { cookie, context, length, flags, .. } => {
+                let (_, partial) = self.table.get_mut(cookie).unwrap();
+                partial.extents.push((context, length, flags));
+            }
             Event::Data { cookie, offset, bytes } => {
                 let (pending, partial) = self.table.get_mut(cookie).unwrap();
                 let start = (offset - pending.request().offset) as usize;
@@ -256,9 +300,9 @@ impl Connection {
                 partial.hole_bytes += u64::from(length);
             }
             Event::Done { cookie, result } => {
-                let (_, Partial { data, hole_bytes }) = self.table.remove(cookie).unwrap();
+                let (_, Partial { data, hole_bytes, extents }) = self.table.remove(cookie).unwrap();
                 self.order.push(cookie);
-                self.finished.insert(cookie, Done { cookie, result, data, hole_bytes });
+                self.finished.insert(cookie, Done { cookie, result, data, hole_bytes, extents });
             }
         }
     }

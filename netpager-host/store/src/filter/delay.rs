@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::filter::forward;
 use crate::{Content, Extent, Space, Store, StoreError};
 
 /// How long each kind of call waits before it is made.
@@ -31,9 +32,7 @@ impl<S: Store> DelayFilter<S> {
 }
 
 impl<S: Store> Store for DelayFilter<S> {
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
+    forward!(inner, size, is_zeroing_fast, usage, state_at);
 
     fn is_immediate(&self) -> bool {
         false
@@ -42,6 +41,11 @@ impl<S: Store> Store for DelayFilter<S> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         sleep(self.delays.read);
         self.inner.read_at(offset, buffer)
+    }
+
+    fn append_to(&self, offset: u64, length: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        sleep(self.delays.read);
+        self.inner.append_to(offset, length, out)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::filter::forward;
 use crate::{Content, Extent, Space, Store, StoreError};
 
 /// How many of a thousand calls of each kind fail.
@@ -60,17 +61,16 @@ const fn mix(number: u64) -> u64 {
 }
 
 impl<S: Store> Store for ErrorFilter<S> {
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
-
-    fn is_immediate(&self) -> bool {
-        self.inner.is_immediate()
-    }
+    forward!(inner, size, is_immediate, is_zeroing_fast, usage, state_at);
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         self.roll(self.rates.read)?;
         self.inner.read_at(offset, buffer)
+    }
+
+    fn append_to(&self, offset: u64, length: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.roll(self.rates.read)?;
+        self.inner.append_to(offset, length, out)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {

@@ -16,20 +16,20 @@ fn zeroes_cost_nothing() {
     store.write_at(12345, &vec![0; 3 * LEAF_BYTES]).unwrap();
     store.write_zeroes(0, 1 << 40, Space::Release).unwrap();
     assert_eq!(store.used_bytes(), 0);
-    store.check();
+    store.table.check();
 }
 
 #[test]
 fn a_page_that_becomes_zero_is_given_up() {
     let store = store(LEAF, u64::MAX);
     store.write_at(10, &[1; 10_000]).unwrap();
-    assert_eq!(store.arena.usage().used_pages, 3);
+    assert_eq!(store.table.memory().arena.usage().used_pages, 3);
     store.write_at(0, &vec![0; 2 * PAGE_BYTES]).unwrap();
-    store.check();
-    assert_eq!(store.arena.usage().used_pages, 1);
+    store.table.check();
+    assert_eq!(store.table.memory().arena.usage().used_pages, 1);
     store.write_at(2 * PAGE, &vec![0; 2000]).unwrap();
-    store.check();
-    assert_eq!(store.arena.usage().used_pages, 0);
+    store.table.check();
+    assert_eq!(store.table.memory().arena.usage().used_pages, 0);
 }
 
 #[test]
@@ -37,11 +37,11 @@ fn the_quota_is_the_cost_and_a_full_export_fits_it() {
     let size = 2 * LEAF + PAGE;
     let store = store(size, RamStore::full_cost(size).unwrap());
     store.write_at(0, &vec![1; size as usize]).unwrap();
-    store.check();
-    assert_eq!(store.used_bytes(), store.budget.used());
+    store.table.check();
+    assert_eq!(store.used_bytes(), size + store.usage().overhead_bytes);
     store.trim(0, size).unwrap();
-    store.check();
-    assert_eq!(store.arena.usage().used_pages, 0);
+    store.table.check();
+    assert_eq!(store.table.memory().arena.usage().used_pages, 0);
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn the_quota_stops_writes_but_not_reads_or_overwrites() {
     assert!(store.write_at(LEAF, &[1]).is_err(), "not even a table");
     store.write_at(5, &[2]).unwrap();
     store.write_at(PAGE, &[0; 100]).unwrap();
-    store.check();
+    store.table.check();
     store.trim(0, PAGE).unwrap();
     store.write_at(PAGE, &[1]).unwrap();
-    store.check();
+    store.table.check();
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_arena_stops_writes_too_and_nothing_leaks() {
     let arena = Arc::new(Arena::new(2 * PAGE));
     let store = RamStore::new(arena.clone(), LEAF, u64::MAX).unwrap();
     assert!(matches!(store.write_at(0, &vec![1; 3 * PAGE_BYTES]), Err(StoreError::ArenaFull)));
-    store.check();
+    store.table.check();
     drop(store);
     assert_eq!(arena.usage().used_pages, 0);
 }
@@ -76,10 +76,10 @@ fn reserved_space_outlives_zeroes_until_it_is_released() {
     store.write_zeroes(0, 2 * PAGE, Space::Reserve).unwrap();
     store.write_at(0, &[0; 2 * PAGE_BYTES]).unwrap();
     assert_eq!(store.extent_at(0, LEAF).unwrap(), Extent { length: 2 * PAGE, content: Content::Data });
-    store.check();
+    store.table.check();
     store.write_zeroes(0, LEAF, Space::Release).unwrap();
     assert_eq!(store.extent_at(0, LEAF).unwrap(), Extent { length: LEAF, content: Content::Hole });
-    store.check();
+    store.table.check();
 }
 
 #[test]
@@ -121,7 +121,7 @@ proptest! {
             let accepted = matches!(result, Ok(()) | Err(StoreError::Quota { .. }));
             prop_assert!(accepted);
             prop_assert!(store.used_bytes() <= quota);
-            store.check();
+            store.table.check();
         }
     }
 }

@@ -1,9 +1,12 @@
 //! A pager on pipes, and the kernel's half of the protocol played against it.
 
 use abi::vm::PAGE_SIZE;
+use net_pager::seal::{SealKey, Sealing};
+use net_pager::secure::Secure;
 use net_pager::{Net, Settings};
 use pager::Run;
 use pager::testing::{Answer, Harness, Mapped};
+use tls::Credentials;
 
 use crate::pipes::Pipes;
 use crate::server::NAME;
@@ -11,12 +14,12 @@ use crate::server::NAME;
 pub(crate) const MIB: usize = 1 << 20;
 
 pub(crate) struct Bench {
-    pub(crate) harness: Harness<Net<Pipes>>,
+    pub(crate) harness: Harness<Net<Secure<Pipes>>>,
     pub(crate) pipes: Pipes,
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { export: NAME.into(), boot_id: [7; 16], takes_foreign: false, deadline_ms: 30_000 }
+    Settings { export: NAME.into(), requires_tls: false, seal: None, boot_id: [7; 16], takes_foreign: false, deadline_ms: 30_000 }
 }
 
 pub(crate) fn run(page: u64, pages: u64) -> Run {
@@ -31,9 +34,23 @@ pub(crate) fn page(number: u64, version: u64) -> Vec<u8> {
 
 impl Bench {
     pub(crate) fn new(pipes: Pipes) -> Self {
-        let streams = pipes.clone();
-        let harness = Harness::new(|_| Net::new(streams, &settings()).expect("a short name"));
+        Self::with(pipes, &settings())
+    }
+
+    pub(crate) fn with(pipes: Pipes, settings: &Settings) -> Self {
+        Self::secure(pipes, None, settings)
+    }
+
+    pub(crate) fn secure(pipes: Pipes, credentials: Option<Credentials>, settings: &Settings) -> Self {
+        let streams = Secure::new(pipes.clone(), credentials);
+        let harness = Harness::new(|_| Net::new(streams, settings).expect("a short name"));
         Self { harness, pipes }
+    }
+
+    /// With sealed pages, attached.
+    pub(crate) fn sealed(pipes: Pipes, seed: u64, sealing: Sealing) -> Self {
+        let key = (sealing != Sealing::Off).then(|| (SealKey([seed as u8; 32]), sealing == Sealing::Full));
+        Self::with(pipes, &Settings { seal: key, ..settings() }).attach()
     }
 
     /// With an export of so many MiB, attached.

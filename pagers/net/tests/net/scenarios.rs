@@ -2,8 +2,7 @@
 
 use abi::Code;
 use nbd::{NbdError, TransmissionFlags};
-use net_pager::Net;
-use pager::testing::{Answer, Harness};
+use pager::testing::Answer;
 
 use crate::bench::{Bench, MIB, page, run, settings};
 use crate::pipes::Pipes;
@@ -28,6 +27,7 @@ fn pages_go_out_and_come_back() {
 fn what_was_never_written_doesn_t_cross_the_wire() {
     let mut bench = Bench::attached(2, 8, 2);
     let object = bench.object(4);
+    bench.settle();
     let reads = bench.pipes.0.borrow().store.borrow().reads;
     bench.harness.request(&object, run(0, 256));
     assert_eq!(bench.harness.answers(&object), [Answer::Unavailable(run(0, 256))]);
@@ -179,8 +179,7 @@ fn an_export_of_another_boot_is_refused_unless_it_may_be_taken() {
     for (takes_foreign, expected) in [(false, false), (true, true)] {
         let pipes = Pipes::new(1, &store, 2);
         let settings = net_pager::Settings { boot_id: [8; 16], takes_foreign, ..settings() };
-        let harness = Harness::new(|_| Net::new(pipes.clone(), &settings).unwrap());
-        let mut bench = Bench { harness, pipes };
+        let mut bench = Bench::with(pipes, &settings);
         bench.pass_ms(100);
         let pager = bench.harness.server.pager();
         assert_eq!((pager.is_attached(), pager.refusal().is_some()), (expected, !expected));
@@ -270,4 +269,27 @@ fn requests_that_make_no_sense_are_errors() {
     let service = bench.harness.map_service();
     bench.harness.request(&service, run(0, 1));
     assert!(bench.harness.answers(&service).contains(&Answer::Error(run(0, 1), Code::INVALID_ARGUMENT)));
+}
+
+#[test]
+fn a_page_that_one_connection_doesn_t_bring_comes_over_the_other() {
+    let mut bench = Bench::attached(2, 8, 15);
+    let object = bench.object(2);
+    bench.give(&object, run(0, 8), 1);
+    bench.settle();
+    bench.pipes.0.borrow_mut().stalls = Some(0);
+    bench.harness.request(&object, run(0, 8));
+    bench.pass_ms(150);
+    assert_eq!(bench.harness.answers(&object), [], "that may be the server's slowness");
+    bench.pass_ms(150);
+    let bytes = (0..8).flat_map(|number| page(number, 1)).collect();
+    assert_eq!(bench.harness.answers(&object), [Answer::Supply { offset: 0, bytes }]);
+    let counters = bench.harness.server.pager().counters();
+    assert_eq!((counters.asked_twice, counters.reconnects, counters.pages_in), (1, 0, 8));
+    // The first answer comes at last, and is nobody's.
+    bench.pipes.0.borrow_mut().stalls = None;
+    bench.give(&object, run(0, 8), 2);
+    bench.settle();
+    assert_eq!(bench.fetch(&object, run(7, 1)), [Some(page(7, 2))]);
+    assert_eq!(bench.harness.server.pager().counters().reconnects, 0);
 }

@@ -1,0 +1,3 @@
+//! `nbd::fuzz::server_handshake` under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nbd::fuzz::server_handshake(data));
