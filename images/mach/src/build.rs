@@ -3,6 +3,7 @@
 //! Which crates are guest crates is written here once; `check` lints the same lists. Link scripts and flags belong to the
 //! crates themselves (their build scripts), so nothing is passed here but the target.
 
+use crate::cli::{BuildOptions, BuildPart};
 use crate::image::flat;
 use crate::toolchain::{GuestToolchain, KERNEL_TARGET, USER_TARGET, host_cargo};
 use crate::workspace::Workspace;
@@ -99,8 +100,12 @@ fn finish(mut cargo: Command, what: &str) -> Result<()> {
 }
 
 /// `./mach build`.
-pub(crate) fn command(workspace: &Workspace) -> Result<bool> {
+pub(crate) fn command(workspace: &Workspace, options: &BuildOptions) -> Result<bool> {
     let builder = Builder::new(workspace)?;
+    if let Some(BuildPart::Host) = options.part {
+        println!("{}", builder.server()?.display());
+        return Ok(true);
+    }
     let kernel = builder.kernel()?;
     println!("kernel    {}", kernel.image.display());
     println!("          {}", kernel.elf.display());

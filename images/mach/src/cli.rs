@@ -30,8 +30,21 @@ pub(crate) enum Command {
     Image(ImageOptions),
     /// Formatting, clippy, arrows between crates, unsafe code, and the other house rules
     Check,
-    /// Build the kernel, the EL0 programs and netpager-host; boot nothing
-    Build,
+    /// Build the kernel, the EL0 programs and netpager-host, and print where they are; boot nothing
+    Build(BuildOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildOptions {
+    /// Only this, and print only its path
+    #[arg(value_enum)]
+    pub(crate) part: Option<BuildPart>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BuildPart {
+    /// netpager-host
+    Host,
 }
 
 #[derive(Clone, Debug, Args)]

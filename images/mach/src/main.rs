@@ -40,6 +40,6 @@ fn dispatch(command: cli::Command) -> anyhow::Result<bool> {
         cli::Command::Bench(options) => bench::command(&workspace, &options),
         cli::Command::Image(options) => image::command(&workspace, &options),
         cli::Command::Check => check::command(&workspace),
-        cli::Command::Build => build::command(&workspace),
+        cli::Command::Build(options) => build::command(&workspace, &options),
     }
 }
