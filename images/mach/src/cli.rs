@@ -2,9 +2,12 @@
 //!
 //! Only words and numbers; what they come to on this host is decided in `run::plan`.
 
+mod net;
+
 use crate::run::chaos::Chaos;
 use crate::run::disk::DiskErrors;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use net::{NetOptions, SealChoice};
 use std::path::PathBuf;
 
 /// pvmach: a Mach VM personality that runs as a hypervisor guest
@@ -52,6 +55,9 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) guest: GuestOptions,
 
+    #[command(flatten)]
+    pub(crate) net: NetOptions,
+
     /// Write the figures to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -64,8 +70,12 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) keep: bool,
 
-    /// Kill (-9) netpager-host and start it again in the middle: `kill-host@SECONDS`, or `kill-host@TEXT` when the guest's
-    /// progress contains TEXT; may be given more than once. The store becomes a file
+    /// Kill (-9) a part of the host's side in the middle: `kill-host@SECONDS`, or `kill-host@TEXT` when the guest's progress
+    /// contains TEXT; or `kill-member@…`
+    ///
+    /// `kill-host` kills netpager-host and starts it again after a while; its stores become files. May be given more than once.
+    ///
+    /// `kill-member` starts two more netpager-hosts, of which the guest's one makes a mirror; one of the two is killed for good.
     #[arg(long, value_name = "WHAT")]
     pub(crate) chaos: Vec<Chaos>,
 
@@ -284,6 +294,9 @@ mod tests {
             "mach run --cpus 0",
             "mach run --gic 4",
             "mach run --chaos kill-host",
+            "mach run --chaos kill-guest@1",
+            "mach run --seal maybe",
+            "mach image --tls",
             "mach run --disk-errors read@x",
             "mach run --timeout 0",
             "mach bench macro",

@@ -34,6 +34,7 @@ mod pager;
 mod pager_table;
 mod ramdisk;
 mod random;
+mod requests;
 mod rpc;
 mod run;
 mod task;

@@ -44,8 +44,12 @@ const ROUNDS: usize = 4;
 impl<M: Machine> Kernel<M> {
     /// Between two exceptions, if memory is low: a few steps.
     pub(crate) fn page_out_if_needed(&self) {
-        if self.pool.is_low() && self.machine.now() >= self.page_out_rest.load(Ordering::Relaxed) && !self.look_for_memory() {
+        if self.pool.is_low() && self.machine.now() >= self.page_out_rest.load(Ordering::Relaxed) && !self.page_out_steps(self.low_goal()) {
             self.page_out_rest.store(self.machine.now() + REST_NS, Ordering::Relaxed);
+            // Whoever waits doesn't look again before something changes: this is a look for them.
+            if self.memory_waiters.load(Ordering::Relaxed) && self.vm.core().returning() == 0 && !self.transfers_pending() {
+                self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
+            }
         }
         self.wake_memory_waiters_if_any();
     }
@@ -53,7 +57,7 @@ impl<M: Machine> Kernel<M> {
     /// Whether there is memory for the kernel's records of what a thread asks for: tables, messages, names. The last reserve is for what frees
     /// memory, so a pager always goes on: an answer that it could not send would never come.
     fn has_room(&self, thread: &Thread<M>) -> bool {
-        !self.pool.is_low() || self.pool.available() >= self.pool.reserves().pager.max(ROOM_FRAMES) || thread.task.map.is_pagers()
+        self.pool.available() >= ROOM_FRAMES || thread.task.map.is_pagers()
     }
 
     /// Likewise, as an engine says it.
@@ -75,27 +79,21 @@ impl<M: Machine> Kernel<M> {
 
     /// An operation found no memory.
     pub(crate) fn find_memory(&self) -> Found {
-        let progress = self.look_for_memory();
+        // Not what another CPU finds meanwhile, which may be nothing: bounded work, so it is waited for.
+        let progress = self.page_out_turn(&self.page_out.lock(), self.low_goal());
         if self.pool.available() > self.pool.reserves().user {
+            self.hopeless_since.store(NEVER, Ordering::Relaxed);
             return Found::Memory;
+        }
+        if progress || self.vm.core().returning() > 0 || self.transfers_pending() {
+            self.hopeless_since.store(NEVER, Ordering::Relaxed);
+            return Found::Coming;
         }
         // Dirty pages that have nowhere to go stay for ever; pages that are merely all in use do not.
         let core = self.vm.core();
         let nowhere = core.is_swap_full() || core.default_policy().is_none();
-        if !progress && (nowhere || self.is_hopeless()) { Found::None } else { Found::Coming }
-    }
-
-    /// Pages out, and remembers since when that was in vain. True if there is memory, or some is on its way.
-    fn look_for_memory(&self) -> bool {
-        let found = self.page_out_steps(self.low_goal());
-        let is_coming = found || self.vm.core().returning() > 0 || self.transfers_pending();
-        let progress = is_coming || self.pool.available() > self.pool.reserves().user;
-        if progress {
-            self.hopeless_since.store(NEVER, Ordering::Relaxed);
-        } else {
-            self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
-        }
-        progress
+        let since = self.hopeless_since.fetch_min(self.machine.now(), Ordering::Relaxed);
+        if nowhere || since != NEVER && self.machine.now() - since > PATIENCE_NS { Found::None } else { Found::Coming }
     }
 
     /// Frames to free or send home.
@@ -106,7 +104,10 @@ impl<M: Machine> Kernel<M> {
 
     /// Evicts until the goal is met or nothing is left to evict. True if anything was found.
     fn page_out_steps(&self, goal: usize) -> bool {
-        let Some(_turn) = self.page_out.try_lock() else { return true };
+        self.page_out.try_lock().is_none_or(|turn| self.page_out_turn(&turn, goal))
+    }
+
+    fn page_out_turn(&self, _turn: &spin::MutexGuard<'_, ()>, goal: usize) -> bool {
         let before = self.pool.available() + self.vm.core().returning();
         let steps = self.pool.span().div_ceil(vm::PAGE_OUT_STEP) * ROUNDS;
         let mut found = false;

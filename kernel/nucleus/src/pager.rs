@@ -48,13 +48,6 @@ pub(crate) struct Attributes {
     on_deadline: u32,
 }
 
-/// A request that was sent.
-pub(crate) struct Outstanding<M: Machine> {
-    pub(crate) pager: Arc<Pager<M>>,
-    pub(crate) first: u64,
-    pub(crate) pages: u64,
-}
-
 const MAKE: u8 = kind::MOVE_SEND;
 
 impl<M: Machine> Pager<M> {
@@ -193,10 +186,9 @@ impl<M: Machine> Kernel<M> {
             length: u64::from(ask.pages) * PAGE_SIZE,
             desired_access: access.bits(),
         };
-        let outstanding = Outstanding { pager: Arc::clone(&pager), first: ask.first, pages: u64::from(ask.pages) };
         let draft = self.draft(&request);
         if draft.is_some() {
-            self.pagers.note(outstanding, pager.deadline(self.machine.now()));
+            self.pagers.note(pager.id, ask.first, u64::from(ask.pages), pager.deadline(self.machine.now()));
         }
         match draft {
             Some(draft) if !pager.is_dead.load(Ordering::Acquire) => {
@@ -318,13 +310,13 @@ impl<M: Machine> Kernel<M> {
     /// Requests whose time is up.
     pub(crate) fn run_pager_deadlines(&self) {
         let now = self.machine.now();
-        while let Some(late) = self.pagers.late(now) {
+        while let Some((pager, late)) = self.pagers.late(now) {
             self.vm.core().count(vm::Counter::Deadlines, 1);
-            match late.pager.on_deadline() {
+            match pager.on_deadline() {
                 ON_DEADLINE_ERROR => {
-                    self.with_wake(|wake| self.vm.failed(&late.pager.home, late.first, late.pages, Code::TIMEDOUT, wake));
+                    self.with_wake(|wake| self.vm.failed(&pager.home, late.first, late.pages, Code::TIMEDOUT, wake));
                 }
-                ON_DEADLINE_ADOPT => self.pager_dead(&late.pager, Code::TIMEDOUT),
+                ON_DEADLINE_ADOPT => self.pager_dead(&pager, Code::TIMEDOUT),
                 _ => (),
             }
         }

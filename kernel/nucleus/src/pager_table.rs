@@ -2,7 +2,6 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Mutex;
 
@@ -12,7 +11,8 @@ use vm::{Home, Object, ObjectRef, PagerId};
 use crate::kernel::Kernel;
 use crate::kobject::{Effects, Right};
 use crate::machine::Machine;
-use crate::pager::{Outstanding, Pager};
+use crate::pager::Pager;
+use crate::requests::{Late, Requests};
 
 /// The table.
 pub(crate) struct PagerTable<M: Machine> {
@@ -24,8 +24,8 @@ pub(crate) struct PagerTable<M: Machine> {
 struct Inner<M: Machine> {
     by_id: BTreeMap<u64, Arc<Pager<M>>>,
     by_port: BTreeMap<u64, u64>,
-    /// Requests by object and first page; only of pagers that have a deadline.
-    requests: BTreeMap<(u64, u64), (Outstanding<M>, u64)>,
+    /// Of pagers that have a deadline.
+    requests: Requests,
     last_id: u64,
 }
 
@@ -33,7 +33,7 @@ const NEVER: u64 = u64::MAX;
 
 impl<M: Machine> PagerTable<M> {
     pub(crate) const fn new() -> Self {
-        let inner = Inner { by_id: BTreeMap::new(), by_port: BTreeMap::new(), requests: BTreeMap::new(), last_id: 0 };
+        let inner = Inner { by_id: BTreeMap::new(), by_port: BTreeMap::new(), requests: Requests::new(), last_id: 0 };
         Self { inner: Mutex::new(inner), next: AtomicU64::new(NEVER) }
     }
 
@@ -72,11 +72,7 @@ impl<M: Machine> PagerTable<M> {
         if inner.by_port.get(&pager.port_id) == Some(&pager.id.0) {
             inner.by_port.remove(&pager.port_id);
         }
-        let of_it = (pager.id.0, 0)..=(pager.id.0, u64::MAX);
-        let requests: Vec<_> = inner.requests.range(of_it).map(|(key, _)| *key).collect();
-        for key in requests {
-            inner.requests.remove(&key);
-        }
+        inner.requests.forget_all(pager.id.0);
     }
 
     /// The name port of an object with a pager.
@@ -84,47 +80,39 @@ impl<M: Machine> PagerTable<M> {
         self.by_id(object.pager_id()?).map(|pager| pager.name_right())
     }
 
-    /// Remembers a request that has a deadline. The next one for the same page replaces it.
-    pub(crate) fn note(&self, request: Outstanding<M>, deadline: Option<u64>) {
+    /// Remembers a request that has a deadline.
+    pub(crate) fn note(&self, pager: PagerId, first: u64, pages: u64, deadline: Option<u64>) {
         let Some(deadline) = deadline else { return };
         let mut inner = self.inner.lock();
-        inner.requests.insert((request.pager.id.0, request.first), (request, deadline));
+        inner.requests.note(pager.0, first, pages, deadline);
         // Under the lock, as `late` does: it must not put back what it found before.
         self.next.fetch_min(deadline, Ordering::Relaxed);
     }
 
-    /// An answer for these pages came: what is left of the request they are part of stays out.
+    /// An answer for these pages came.
     pub(crate) fn forget(&self, pager: PagerId, first: u64, pages: u64) {
-        let mut inner = self.inner.lock();
-        let key = inner.requests.range((pager.0, 0)..=(pager.0, first)).next_back().map(|(key, _)| *key);
-        let Some((request, deadline)) = key.and_then(|key| inner.requests.remove(&key)) else { return };
-        let (end, answered) = (request.first + request.pages, first.saturating_add(pages));
-        for (from, to) in [(request.first, first.min(end)), (answered.max(request.first), end)] {
-            if from < to {
-                let rest = Outstanding { pager: Arc::clone(&request.pager), first: from, pages: to - from };
-                inner.requests.insert((pager.0, from), (rest, deadline));
-            }
-        }
+        self.inner.lock().requests.forget(pager.0, first, pages);
     }
 
-    /// Takes a request that is late.
-    pub(crate) fn late(&self, now: u64) -> Option<Outstanding<M>> {
+    /// Takes a request that is late, and its pager.
+    pub(crate) fn late(&self, now: u64) -> Option<(Arc<Pager<M>>, Late)> {
         if self.next.load(Ordering::Relaxed) > now {
             return None;
         }
         let mut inner = self.inner.lock();
-        let late = inner.requests.iter().find(|(_, (_, deadline))| *deadline <= now).map(|(key, _)| *key);
-        if late.is_none() {
-            let next = inner.requests.values().map(|(_, deadline)| *deadline).min().unwrap_or(NEVER);
-            self.next.store(next, Ordering::Relaxed);
+        while let Some(late) = inner.requests.late(now) {
+            if let Some(pager) = inner.by_id.get(&late.object) {
+                return Some((Arc::clone(pager), late));
+            }
         }
-        inner.requests.remove(&late?).map(|(request, _)| request)
+        self.next.store(inner.requests.next_deadline().unwrap_or(NEVER), Ordering::Relaxed);
+        None
     }
 
     /// All memory objects.
     #[cfg(test)]
-    pub(crate) fn objects(&self) -> Vec<Arc<Object>> {
-        let homes = self.inner.lock().by_id.values().map(|pager| pager.home.clone()).collect::<Vec<_>>();
+    pub(crate) fn objects(&self) -> alloc::vec::Vec<Arc<Object>> {
+        let homes = self.inner.lock().by_id.values().map(|pager| pager.home.clone()).collect::<alloc::vec::Vec<_>>();
         homes.into_iter().filter_map(|home| if let Home::Object(object) = home { Some(object) } else { None }).collect()
     }
 

@@ -8,6 +8,7 @@ mod peers;
 
 use crate::cli::{BenchOptions, Benchmark, Cli, Command, MicroOptions, RunOptions};
 use crate::image::manifest::Manifest;
+use crate::run::net::Net;
 use crate::run::plan::Plan;
 use crate::run::screen::Screen;
 use crate::run::session::{Outcome, Session};
@@ -34,12 +35,13 @@ fn micro(workspace: &Workspace, options: &MicroOptions) -> Result<bool> {
     let run = micro_options()?;
     let manifest = Manifest::load(&workspace.root, &run.guest.manifest)?;
     let plan = Plan::new(&run.guest, &manifest)?;
-    let products = build(workspace, &[&manifest])?;
+    let products = build(workspace, false)?;
     println!("mach: {}", plan.describe());
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(workspace.scratch("")?)?;
     let session = Session {
         manifest: &manifest,
         plan: &plan,
+        net: &Net::default(),
         chaos: &[],
         timeout: Duration::from_secs(options.timeout),
         extra: &[],

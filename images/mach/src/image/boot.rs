@@ -33,8 +33,10 @@ pub(crate) fn text(manifest: &Manifest, variables: &Variables) -> Result<String>
 fn words(args: &[String], variables: &Variables) -> Result<String> {
     let mut words = String::new();
     for arg in args {
-        words.push(' ');
-        words.push_str(word(&variables.expand(arg)?)?);
+        for expanded in variables.words(arg)? {
+            words.push(' ');
+            words.push_str(word(&expanded)?);
+        }
     }
     Ok(words)
 }
@@ -61,7 +63,7 @@ mod tests {
         [[pager]]
         name = "net"
         program = "net-pager"
-        args = ["ip=${ip}", "server=${server}"]
+        args = ["ip=${ip}", "server=${server}", "${net_options}"]
         [[run]]
         name = "first"
         program = "pagebench"
@@ -75,7 +77,7 @@ mod tests {
         let manifest = Manifest::parse(BOTH).unwrap();
         let expected = "# both\n\
             pager swap swap-pager default=yes device=vda\n\
-            pager net net-pager ip=10.0.2.15/24 server=10.0.2.2:4000\n\
+            pager net net-pager ip=10.0.2.15/24 server=10.0.2.2:4000 seal=yes foreign=take\n\
             run first pagebench --seed 7\n\
             run hello hello\n";
         assert_eq!(text(&manifest, &Variables::example()).unwrap(), expected);

@@ -61,6 +61,9 @@ pub(crate) struct Export {
     pub(crate) size: String,
     #[serde(default)]
     pub(crate) store: StoreKind,
+    /// One client at a time, and a new one waits for the last writes of the one before.
+    #[serde(default)]
+    pub(crate) exclusive: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -151,6 +154,12 @@ impl Manifest {
     pub(crate) fn programs(&self) -> Vec<&str> {
         let pagers = self.pagers.iter().map(|pager| pager.program.as_str());
         pagers.chain(self.runs.iter().map(|run| run.program.as_str())).collect()
+    }
+
+    /// Does a pager take the words of this list?
+    pub(crate) fn takes(&self, list: &str) -> bool {
+        let argument = format!("${{{list}}}");
+        self.pagers.iter().any(|pager| pager.args.contains(&argument))
     }
 
     /// The phases that must be reported, in order.

@@ -5,15 +5,16 @@
 pub(crate) mod boot;
 pub(crate) mod flat;
 pub(crate) mod manifest;
-mod ramdisk;
+pub(crate) mod ramdisk;
 pub(crate) mod variables;
 
 use crate::build::Builder;
 use crate::cli::{ImageOptions, Printed};
-use crate::run::{disk, link, plan::Plan, qemu};
+use crate::run::{disk, link, plan::Plan, qemu, server};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use manifest::Manifest;
+use ramdisk::DataFile;
 use std::path::{Path, PathBuf};
 use variables::Variables;
 
@@ -34,10 +35,11 @@ impl BootImage {
         manifest: &Manifest,
         plan: &Plan,
         variables: &Variables,
+        data: &[DataFile],
         folder: &Path,
     ) -> Result<Self> {
         let text = boot::text(manifest, variables)?;
-        let archive = ramdisk::pack(&text, programs, &manifest.programs())?;
+        let archive = ramdisk::pack(&text, programs, &manifest.programs(), data)?;
         let initrd = folder.join("ramdisk.tar");
         std::fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         Ok(Self { kernel: kernel.to_owned(), initrd: Some(initrd), cmdline: cmdline(manifest, plan, variables)? })
@@ -63,8 +65,8 @@ pub(crate) fn command(workspace: &Workspace, options: &ImageOptions) -> Result<b
     let folder = workspace.scratch("image")?;
     let link = link::user();
     let mut variables = plan.variables();
-    link.addresses.set(&mut variables, HAND_STARTED_PORT);
-    let boot = BootImage::assemble(&kernel.image, &programs, &manifest, &plan, &variables, &folder)?;
+    link.addresses.set(&mut variables, link.addresses.host(HAND_STARTED_PORT));
+    let boot = BootImage::assemble(&kernel.image, &programs, &manifest, &plan, &variables, &[], &folder)?;
     match options.print {
         Some(Printed::Kernel) => println!("{}", boot.kernel.display()),
         Some(Printed::Elf) => println!("{}", kernel.elf.display()),
@@ -87,9 +89,8 @@ fn print_all(plan: &Plan, manifest: &Manifest, variables: &Variables, boot: &Boo
     let link = (!manifest.exports.is_empty()).then(link::user);
     if link.is_some() {
         println!("\nFirst the host's side:\n");
-        let exports = manifest.exports.iter().map(|export| Ok((&export.export, variables.expand(&export.size)?)));
-        let words: Vec<String> =
-            exports.map(|export: Result<_>| export.map(|(name, size)| format!(" --export {name}={size}"))).collect::<Result<_>>()?;
+        let exports = server::Exports::AsWritten(folder).words(manifest, variables)?;
+        let words: Vec<String> = exports.iter().map(|export| format!(" --export {export}")).collect();
         println!("  cargo run --release -p netpager-host -- serve --listen 127.0.0.1:{HAND_STARTED_PORT}{}", words.concat());
     }
     println!("\nBoot it by hand:\n");

@@ -162,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "summary='s'\n[[disk]]\nname='swap'\nsize='${working_set_x2}'\n[[run]]\nprogram='p'\n";
         let manifest = Manifest::parse(text).unwrap();
-        let mut plan = Plan::new(&super::super::plan::tests::options("--memory 64"), &manifest).unwrap();
+        let mut plan = Plan::new(&super::super::plan::tests::options("--memory 64").guest, &manifest).unwrap();
         let disks = create_all(&plan, &manifest, &plan.variables(), folder.path()).unwrap();
         assert_eq!(disks[0].image.metadata().unwrap().len(), 512 << 20);
         plan.disk_size = Some(8 << 20);

@@ -7,7 +7,7 @@ use super::child::Owned;
 use crate::cli::LinkChoice;
 use crate::image::variables::Variables;
 use anyhow::{Context, Result, bail};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,10 +37,29 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn set(&self, variables: &mut Variables, port: u16) {
+    /// Tells the guest its own address, the gateway's and the server's.
+    pub(crate) fn set(&self, variables: &mut Variables, server: SocketAddrV4) {
         variables.set("ip", format!("{}/{}", self.ip, self.prefix));
         variables.set("gateway", self.gateway);
-        variables.set("server", format!("{}:{port}", self.gateway));
+        variables.set("server", server);
+    }
+
+    /// A service of the host, listening at the link's `listen`, as the guest sees it.
+    pub(crate) fn host(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.gateway, port)
+    }
+}
+
+impl Link {
+    /// An address of the host's world as the guest must write it: the host's loopback is behind the gateway, if anywhere.
+    pub(crate) fn address_of(&self, server: SocketAddrV4) -> Result<SocketAddrV4> {
+        if !server.ip().is_loopback() {
+            return Ok(server);
+        }
+        if *server.ip() != Ipv4Addr::LOCALHOST || self.listen != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            bail!("{server} cannot be reached by {}: of the host's loopback, --link user and passt reach 127.0.0.1", self.name);
+        }
+        Ok(self.addresses.host(server.port()))
     }
 }
 
@@ -208,9 +227,21 @@ mod tests {
     #[test]
     fn the_guest_learns_the_hosts_address_and_the_real_port() {
         let mut variables = Variables::default();
-        user().addresses.set(&mut variables, 4711);
+        let link = user();
+        link.addresses.set(&mut variables, link.addresses.host(4711));
         let text = variables.expand("ip=${ip} gw=${gateway} server=${server}").unwrap();
         assert_eq!(text, "ip=10.0.2.15/24 gw=10.0.2.2 server=10.0.2.2:4711");
+    }
+
+    #[test]
+    fn the_hosts_loopback_is_behind_the_gateway() {
+        let seen = |link: &Link, text: &str| link.address_of(text.parse().unwrap()).map(|address| address.to_string());
+        assert_eq!(seen(&user(), "127.0.0.1:9").unwrap(), "10.0.2.2:9");
+        assert_eq!(seen(&user(), "192.0.2.7:9").unwrap(), "192.0.2.7:9");
+        assert!(seen(&user(), "127.0.0.2:9").is_err());
+        let tap = tap("tap0", Ipv4Addr::new(192, 0, 2, 1), 30, None).unwrap();
+        assert_eq!(seen(&tap, "192.0.2.1:9").unwrap(), "192.0.2.1:9");
+        assert!(seen(&tap, "127.0.0.1:9").unwrap_err().to_string().contains("--link user"));
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! `./mach run`: boots a manifest in QEMU, relays the guest's console, and says whether everything was verified.
 
 pub(crate) mod chaos;
-mod child;
+pub(crate) mod child;
 pub(crate) mod console;
 pub(crate) mod disk;
 #[cfg(test)]
 mod fakes;
 pub(crate) mod guest;
+mod host_side;
 pub(crate) mod link;
+pub(crate) mod net;
+pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod qemu;
 pub(crate) mod report;
 pub(crate) mod screen;
-mod server;
+pub(crate) mod server;
+mod servers;
 pub(crate) mod session;
 pub(crate) mod signals;
 pub(crate) mod table;
@@ -22,6 +26,7 @@ use crate::cli::RunOptions;
 use crate::image::manifest::Manifest;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use net::Net;
 use plan::Plan;
 use screen::Screen;
 use session::{Outcome, Products, Session};
@@ -34,13 +39,15 @@ pub(crate) fn command(workspace: &Workspace, options: &RunOptions) -> Result<boo
     let manifest = Manifest::load(&workspace.root, &options.guest.manifest)?;
     let mut plan = Plan::new(&options.guest, &manifest)?;
     plan.disk_errors = options.disk_errors;
-    let products = build(workspace, &[&manifest])?;
+    let net = Net::new(&options.net, &manifest, &options.chaos)?;
+    let products = build(workspace, net.starts_host() && !manifest.exports.is_empty())?;
     println!("mach: {}: {}", options.guest.manifest, manifest.summary);
     println!("mach: {}, working set {} MiB", plan.describe(), plan.working_set >> 20);
     let folder = tempfile::Builder::new().prefix("run-").disable_cleanup(options.keep).tempdir_in(workspace.scratch("")?)?;
     let session = Session {
         manifest: &manifest,
         plan: &plan,
+        net: &net,
         chaos: &options.chaos,
         timeout: Duration::from_secs(options.timeout),
         extra: &options.qemu,
@@ -58,13 +65,12 @@ pub(crate) fn command(workspace: &Workspace, options: &RunOptions) -> Result<boo
     Ok(outcome.failures.is_empty())
 }
 
-/// Builds what the manifests need.
-pub(crate) fn build(workspace: &Workspace, manifests: &[&Manifest]) -> Result<Products> {
+/// Builds what is booted, and netpager-host if a run starts it.
+pub(crate) fn build(workspace: &Workspace, with_server: bool) -> Result<Products> {
     let builder = Builder::new(workspace)?;
     let kernel = builder.kernel()?.image;
     let programs = builder.programs()?;
-    let served = manifests.iter().any(|manifest| !manifest.exports.is_empty());
-    let server = if served { Some(builder.server()?) } else { None };
+    let server = if with_server { Some(builder.server()?) } else { None };
     Ok(Products { qemu: qemu::program(), kernel, programs, server })
 }
 

@@ -5,7 +5,7 @@
 use super::disk::DiskErrors;
 use crate::cli::{AccelChoice, Bus, GicChoice, GuestOptions, LinkChoice};
 use crate::image::manifest::Manifest;
-use crate::image::variables::Variables;
+use crate::image::variables::{NET_OPTIONS, Variables};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -104,6 +104,7 @@ impl Plan {
         variables.set("memory", u64::from(self.memory_mib) << 20);
         variables.set("cpus", self.cpus);
         variables.set("seed", self.seed);
+        variables.set_list(NET_OPTIONS, Vec::new());
         variables
     }
 
@@ -175,22 +176,22 @@ fn gic(accel: Accel, choice: GicChoice) -> &'static str {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, Command, RunOptions};
     use clap::Parser;
 
     const INTEL: Host = Host { arm64: false, macos: false, kvm: true };
     const ARM: Host = Host { arm64: true, macos: false, kvm: true };
     const MAC: Host = Host { arm64: true, macos: true, kvm: false };
 
-    pub(crate) fn options(line: &str) -> GuestOptions {
+    pub(crate) fn options(line: &str) -> RunOptions {
         let words = ["mach", "run"].into_iter().chain(line.split_whitespace());
         let Command::Run(options) = Cli::try_parse_from(words).unwrap().command else { panic!("not run") };
-        options.guest
+        options
     }
 
     pub(crate) fn plan(host: Host, line: &str) -> Result<Plan> {
         let manifest = Manifest::parse("summary='s'\n[[run]]\nprogram='p'\n").unwrap();
-        Plan::on(host, &options(line), &manifest)
+        Plan::on(host, &options(line).guest, &manifest)
     }
 
     #[test]

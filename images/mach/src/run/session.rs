@@ -2,17 +2,20 @@
 //!
 //! `./mach run`, the tests inside QEMU and the benchmarks are all sessions; they differ in what they make of the outcome.
 
-use super::chaos::{AWAY, Agenda, Chaos};
+use super::chaos::{AWAY, Agenda, Chaos, Victim};
 use super::console::Line;
 use super::guest::{self, End, Watcher};
+use super::host_side::{HostSide, Wanted};
+use super::net::Net;
 use super::plan::Plan;
 use super::report::Report;
 use super::screen::Screen;
-use super::server::{self, Server};
-use super::{disk, link, qemu};
+use super::servers::Servers;
+use super::{disk, qemu};
 use crate::image::BootImage;
 use crate::image::manifest::Manifest;
-use anyhow::{Context, Result, bail};
+use crate::image::variables::{NET_OPTIONS, Variables};
+use anyhow::{Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +34,7 @@ pub(crate) struct Products {
 pub(crate) struct Session<'a> {
     pub(crate) manifest: &'a Manifest,
     pub(crate) plan: &'a Plan,
+    pub(crate) net: &'a Net,
     pub(crate) chaos: &'a [Chaos],
     pub(crate) timeout: Duration,
     /// More arguments for QEMU.
@@ -53,44 +57,43 @@ pub(crate) struct Outcome {
     pub(crate) guest_errors: Vec<String>,
     /// How many times netpager-host was killed and came back.
     pub(crate) restarts: usize,
+    /// How many members of its mirror were killed.
+    pub(crate) members_lost: usize,
 }
 
 impl Session<'_> {
     pub(crate) fn run(&self, products: &Products, screen: &mut Screen) -> Result<Outcome> {
         let mut variables = self.plan.variables();
-        let (link, server) = match self.host_side(products, &variables)? {
-            Some((link, server)) => (Some(link), Some(server)),
-            None => (None, None),
+        let host_side = self.host_side(products, &variables)?;
+        let (link, servers, data) = match host_side {
+            Some(HostSide { link, servers, address, data, description }) => {
+                link.addresses.set(&mut variables, address);
+                variables.set_list(NET_OPTIONS, self.net.words());
+                screen.note(&format!("link: {}; {description}", link.name));
+                (Some(link), servers, data)
+            }
+            None => (None, None, Vec::new()),
         };
-        if let (Some(link), Some(server)) = (&link, &server) {
-            link.addresses.set(&mut variables, server.port());
-            screen.note(&format!("link: {}; netpager-host on port {}", link.name, server.port()));
-        }
         let Products { kernel, programs, .. } = products;
-        let boot = BootImage::assemble(kernel, programs, self.manifest, self.plan, &variables, self.folder)?;
+        let boot = BootImage::assemble(kernel, programs, self.manifest, self.plan, &variables, &data, self.folder)?;
         let disks = disk::create_all(self.plan, self.manifest, &variables, self.folder)?;
         let mut arguments = qemu::arguments(self.plan, &boot, &disks, link.as_ref());
         let errors = self.folder.join("guest-errors.log");
         arguments.extend(["-d".into(), "guest_errors,unimp".into(), "-D".into(), errors.clone().into()]);
         arguments.extend(self.extra.iter().map(OsString::from));
-        let mut watch = Watch::new(screen, server, self.chaos);
+        let mut watch = Watch::new(screen, servers, self.chaos);
         let end = guest::run(&products.qemu, &arguments, self.timeout, &mut watch)?;
         watch.finish(end, &self.manifest.phases(), &errors)
     }
 
-    /// The link and netpager-host, if the manifest has exports.
-    fn host_side(&self, products: &Products, variables: &crate::image::variables::Variables) -> Result<Option<(link::Link, Server)>> {
+    /// The link and the servers, if the manifest has exports.
+    fn host_side(&self, products: &Products, variables: &Variables) -> Result<Option<HostSide>> {
         if self.manifest.exports.is_empty() {
-            if !self.chaos.is_empty() {
-                bail!("--chaos: this manifest does not use netpager-host");
-            }
             return Ok(None);
         }
-        let program = products.server.as_ref().context("netpager-host has not been built")?;
-        let link = link::up(self.plan.link, self.plan.tap_name.as_deref(), self.folder)?;
-        let exports = server::exports(self.manifest, variables, !self.chaos.is_empty(), self.folder)?;
-        let server = Server::start(program, exports, link.listen, self.folder)?;
-        Ok(Some((link, server)))
+        let Self { net, manifest, plan, chaos, folder, .. } = *self;
+        let wanted = Wanted { net, manifest, plan, chaos, program: products.server.as_deref(), folder };
+        wanted.up(variables).map(Some)
     }
 }
 
@@ -102,13 +105,14 @@ struct Watch<'a> {
     screen: &'a mut Screen,
     report: Report,
     console: Vec<String>,
-    server: Option<Server>,
+    servers: Option<Servers>,
     agenda: Agenda,
     /// Since when netpager-host is away.
     away_since: Option<Duration>,
     /// A disturbance that a line called for.
-    called_for: bool,
+    called_for: Option<Victim>,
     restarts: usize,
+    members_lost: usize,
     elapsed: Duration,
 }
 
@@ -117,7 +121,7 @@ impl Watcher for Watch<'_> {
         self.report.take(line);
         self.screen.line(line, elapsed);
         if let Line::Progress(text) = line {
-            self.called_for |= self.agenda.due_on(text);
+            self.called_for = self.called_for.or_else(|| self.agenda.due_on(text));
         }
         if self.console.len() == MOST_LINES {
             self.console.drain(..MOST_LINES / 2);
@@ -128,46 +132,57 @@ impl Watcher for Watch<'_> {
 
     fn tick(&mut self, elapsed: Duration) -> Result<()> {
         self.elapsed = elapsed;
-        let Some(server) = &mut self.server else { return Ok(()) };
-        match self.away_since {
-            Some(since) if elapsed >= since + AWAY => {
-                server.restart()?;
+        let Some(servers) = &mut self.servers else { return Ok(()) };
+        if let Some(since) = self.away_since {
+            if elapsed >= since + AWAY {
+                servers.restart()?;
                 self.away_since = None;
                 self.restarts += 1;
                 self.screen.note("chaos: netpager-host is back");
             }
-            Some(_) => {}
-            None if self.agenda.due_at(elapsed) || std::mem::take(&mut self.called_for) => {
-                server.kill();
+            return Ok(());
+        }
+        match self.agenda.due_at(elapsed).or_else(|| self.called_for.take()) {
+            Some(Victim::Host) => {
+                servers.kill(Victim::Host);
                 self.away_since = Some(elapsed);
                 self.screen.note("chaos: netpager-host killed");
             }
-            None if server.died() => bail!("netpager-host ended by itself: {}", server.logged().trim()),
-            None => {}
+            Some(Victim::Member) => {
+                servers.kill(Victim::Member);
+                self.members_lost += 1;
+                self.screen.note("chaos: a member of the mirror killed");
+            }
+            None => {
+                if let Some(logged) = servers.died() {
+                    bail!("netpager-host ended by itself: {}", logged.trim());
+                }
+            }
         }
         Ok(())
     }
 }
 
 impl<'a> Watch<'a> {
-    fn new(screen: &'a mut Screen, server: Option<Server>, chaos: &[Chaos]) -> Self {
+    fn new(screen: &'a mut Screen, servers: Option<Servers>, chaos: &[Chaos]) -> Self {
         Self {
             screen,
             report: Report::default(),
             console: Vec::new(),
-            server,
+            servers,
             agenda: Agenda::new(chaos),
             away_since: None,
-            called_for: false,
+            called_for: None,
             restarts: 0,
+            members_lost: 0,
             elapsed: Duration::ZERO,
         }
     }
 
     fn finish(self, end: End, expected: &[String], errors: &Path) -> Result<Outcome> {
         self.screen.clear();
-        if let Some(server) = self.server {
-            server.stop();
+        if let Some(servers) = self.servers {
+            servers.stop();
         }
         let mut failures = self.report.failures(&end, expected);
         let never = self.agenda.left();
@@ -175,8 +190,8 @@ impl<'a> Watch<'a> {
             failures.push("the guest ended before the disturbances asked for (--chaos) were over".to_owned());
         }
         let guest_errors = std::fs::read_to_string(errors).unwrap_or_default().lines().map(str::to_owned).collect();
-        let (report, console, elapsed, restarts) = (self.report, self.console, self.elapsed, self.restarts);
-        Ok(Outcome { end, report, console, elapsed, failures, guest_errors, restarts })
+        let Self { report, console, elapsed, restarts, members_lost, .. } = self;
+        Ok(Outcome { end, report, console, elapsed, failures, guest_errors, restarts, members_lost })
     }
 }
 
@@ -185,6 +200,7 @@ mod tests {
     use super::super::fakes::{script, tiny_kernel};
     use super::super::plan::tests::options;
     use super::*;
+    use crate::cli::RunOptions;
 
     const SWAP: &str = "summary='s'\n[[disk]]\nname='swap'\nsize='1M'\n[[run]]\nprogram='bench'\nphase='swap'\n";
     const NET: &str = "summary='s'\n[[host]]\nexport='m'\nsize='1M'\n[[run]]\nprogram='bench'\nargs=['${server}']\n";
@@ -203,7 +219,10 @@ mod tests {
             for program in ["bootstrap", "bench"] {
                 std::fs::write(path.join(program), "\x7fELF").unwrap();
             }
-            let server_body = format!("echo $$ >> '{}/starts'\necho listening on 127.0.0.1:4711\nexec sleep 60\n", path.display());
+            let server_body = format!(
+                "[ $1 = serve ] || exit 0\necho $$ >> '{}/starts'\necho listening on 127.0.0.1:4711\nexec sleep 60\n",
+                path.display()
+            );
             let server = Some(script(path, "server", &server_body));
             let qemu = script(path, "qemu", qemu).into();
             let products = Products { qemu, kernel: path.join("kernel"), programs: path.to_owned(), server };
@@ -223,14 +242,20 @@ mod tests {
             Some(setting)
         }
 
-        fn run(&self, manifest: &str, line: &str, chaos: &[&str], extra: &[String]) -> Result<Outcome> {
+        fn run(&self, manifest: &str, line: &str, extra: &[String]) -> Result<Outcome> {
             let manifest = Manifest::parse(manifest).unwrap();
-            let plan = Plan::new(&options(line), &manifest).unwrap();
-            let chaos: Vec<Chaos> = chaos.iter().map(|text| text.parse().unwrap()).collect();
+            let RunOptions { guest, net, chaos, .. } = options(line);
+            let plan = Plan::new(&guest, &manifest).unwrap();
+            let net = Net::new(&net, &manifest, &chaos)?;
             let timeout = Duration::from_secs(60);
             let folder = self.folder.path();
-            let session = Session { manifest: &manifest, plan: &plan, chaos: &chaos, timeout, extra, folder };
+            let session = Session { manifest: &manifest, plan: &plan, net: &net, chaos: &chaos, timeout, extra, folder };
             session.run(&self.products, &mut Screen::silent())
+        }
+
+        fn ramdisk(&self) -> String {
+            let ramdisk = std::fs::read(self.folder.path().join("ramdisk.tar")).unwrap();
+            String::from_utf8_lossy(&ramdisk).into_owned()
         }
 
         fn starts(&self) -> usize {
@@ -242,7 +267,7 @@ mod tests {
     #[test]
     fn a_run_without_a_host_side_verifies() {
         let setting = Setting::new(&format!("echo '{PHASE}'\necho '@verdict ok'\n"));
-        let outcome = setting.run(SWAP, "", &[], &[]).unwrap();
+        let outcome = setting.run(SWAP, "", &[]).unwrap();
         assert_eq!(outcome.failures, Vec::<String>::new());
         assert_eq!(outcome.console.len(), 2);
         assert_eq!(setting.starts(), 0, "nobody asked for netpager-host");
@@ -251,27 +276,62 @@ mod tests {
     #[test]
     fn the_guest_is_told_where_the_server_listens() {
         let setting = Setting::new("echo '@verdict ok'\n");
-        let outcome = setting.run(NET, "--link user", &[], &[]).unwrap();
+        let outcome = setting.run(NET, "--link user", &[]).unwrap();
         assert_eq!(outcome.failures, Vec::<String>::new());
-        let ramdisk = std::fs::read(setting.folder.path().join("ramdisk.tar")).unwrap();
-        assert!(String::from_utf8_lossy(&ramdisk).contains("run bench bench 10.0.2.2:4711\n"));
+        assert!(setting.ramdisk().contains("run bench bench 10.0.2.2:4711\n"));
         assert_eq!(setting.starts(), 1);
     }
 
     #[test]
     fn chaos_kills_the_server_once_and_brings_it_back() {
         let setting = Setting::new("echo '@progress random 1 %'\nsleep 1\necho '@verdict ok'\n");
-        let outcome = setting.run(NET, "--link user", &["kill-host@random"], &[]).unwrap();
+        let outcome = setting.run(NET, "--link user --chaos kill-host@random", &[]).unwrap();
         assert_eq!(outcome.failures, Vec::<String>::new());
         assert_eq!((outcome.restarts, setting.starts()), (1, 2));
     }
 
     #[test]
+    fn chaos_kills_a_member_of_the_mirror_for_good() {
+        let setting = Setting::new("echo '@progress random 1 %'\nsleep 1\necho '@verdict ok'\n");
+        let outcome = setting.run(NET, "--link user --chaos kill-member@random", &[]).unwrap();
+        assert_eq!(outcome.failures, Vec::<String>::new());
+        assert_eq!((outcome.restarts, outcome.members_lost, setting.starts()), (0, 1, 3));
+    }
+
+    #[test]
+    fn a_server_that_is_running_is_used_and_left_alone() {
+        let setting = Setting::new("echo '@verdict ok'\n");
+        let theirs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = theirs.local_addr().unwrap();
+        let outcome = setting.run(NET, &format!("--link user --server {address}"), &[]).unwrap();
+        assert_eq!(outcome.failures, Vec::<String>::new());
+        assert!(setting.ramdisk().contains(&format!("run bench bench 10.0.2.2:{}\n", address.port())));
+        assert_eq!(setting.starts(), 0);
+        drop(theirs);
+        let error = format!("{:#}", setting.run(NET, &format!("--link user --server {address}"), &[]).unwrap_err());
+        assert!(error.contains("nobody answers"), "{error}");
+    }
+
+    #[test]
+    fn the_guest_finds_its_certificates_in_the_ramdisk() {
+        let setting = Setting::new("echo '@verdict ok'\n");
+        let manifest = format!("{NET}[[pager]]\nname='net'\nprogram='bench'\nargs=['${{net_options}}']\n");
+        let bundle = setting.folder.path().join("pki/guest");
+        std::fs::create_dir_all(&bundle).unwrap();
+        std::fs::write(bundle.join("ca-cert.pem"), "trust me").unwrap();
+        let outcome = setting.run(&manifest, "--link user --tls --seal full", &[]).unwrap();
+        assert_eq!(outcome.failures, Vec::<String>::new());
+        let ramdisk = setting.ramdisk();
+        assert!(ramdisk.contains("pager net bench tls-certificates=tls seal=full\n"), "the pager is told");
+        assert!(ramdisk.contains("tls/ca-cert.pem") && ramdisk.contains("trust me"));
+    }
+
+    #[test]
     fn chaos_that_never_came_is_a_failure() {
         let setting = Setting::new("echo '@verdict ok'\n");
-        let outcome = setting.run(NET, "--link user", &["kill-host@random"], &[]).unwrap();
+        let outcome = setting.run(NET, "--link user --chaos kill-host@random", &[]).unwrap();
         assert_eq!(outcome.failures.len(), 1);
-        assert!(setting.run(SWAP, "", &["kill-host@1"], &[]).is_err(), "no netpager-host to kill");
+        assert!(setting.run(SWAP, "--chaos kill-host@1", &[]).is_err(), "no netpager-host to kill");
     }
 
     #[test]
@@ -279,14 +339,14 @@ mod tests {
         let mut setting = Setting::new("sleep 20\n");
         let body = "echo listening on 127.0.0.1:4711\necho out of memory >&2\n";
         setting.products.server = Some(script(setting.folder.path(), "server", body));
-        let error = format!("{:#}", setting.run(NET, "--link user", &[], &[]).unwrap_err());
+        let error = format!("{:#}", setting.run(NET, "--link user", &[]).unwrap_err());
         assert!(error.contains("ended by itself: out of memory"), "{error}");
     }
 
     #[test]
     fn what_qemu_logs_about_the_guest_is_kept() {
         let body = "while [ $# -gt 0 ]; do [ \"$1\" = -D ] && echo 'bad offset' > \"$2\"; shift; done\necho '@verdict ok'\n";
-        let outcome = Setting::new(body).run("summary='s'\n[[run]]\nprogram='bench'\n", "", &[], &[]).unwrap();
+        let outcome = Setting::new(body).run("summary='s'\n[[run]]\nprogram='bench'\n", "", &[]).unwrap();
         assert_eq!(outcome.guest_errors, ["bad offset"]);
     }
 
@@ -302,11 +362,11 @@ mod tests {
             "--accel tcg --link user --el2 --cpu max --cpus 4 --memory 32",
             "--icount --cpus 1 --link user",
         ] {
-            let outcome = setting.run(both, line, &[], &[]).unwrap();
+            let outcome = setting.run(both, line, &[]).unwrap();
             assert_eq!(outcome.failures, Vec::<String>::new(), "{line}: {:?}", outcome.console);
             assert_eq!(outcome.console, ["hello", "@verdict ok"], "{line}");
         }
-        let refused = setting.run(both, "--accel tcg --link user", &[], &["-M".into(), "nonsense".into()]).unwrap();
+        let refused = setting.run(both, "--accel tcg --link user", &["-M".into(), "nonsense".into()]).unwrap();
         assert!(matches!(refused.end, End::Failed(_)), "{:?}", refused.end);
         assert!(refused.console.iter().any(|line| line.starts_with("[qemu] ") && line.contains("nonsense")));
     }
@@ -315,11 +375,11 @@ mod tests {
     fn qemu_takes_a_disk_that_fails() {
         let Some(setting) = Setting::with_real_qemu("@verdict ok\n") else { return };
         let manifest = Manifest::parse("summary='s'\n[[disk]]\nname='a'\nsize='1M'\n[[run]]\nprogram='bench'\n").unwrap();
-        let mut plan = Plan::new(&options("--accel tcg"), &manifest).unwrap();
+        let mut plan = Plan::new(&options("--accel tcg").guest, &manifest).unwrap();
         plan.disk_errors = Some("read@20".parse().unwrap());
         let timeout = Duration::from_secs(60);
         let folder = setting.folder.path();
-        let session = Session { manifest: &manifest, plan: &plan, chaos: &[], timeout, extra: &[], folder };
+        let session = Session { manifest: &manifest, plan: &plan, net: &Net::default(), chaos: &[], timeout, extra: &[], folder };
         let outcome = session.run(&setting.products, &mut Screen::silent()).unwrap();
         assert_eq!(outcome.failures, Vec::<String>::new(), "{:?}", outcome.console);
     }

@@ -3,7 +3,7 @@
 use super::guest::{Expect, GuestTest};
 
 const fn test(name: &'static str, line: &'static str) -> GuestTest {
-    GuestTest { name, line, expect: Expect::Verified, also: &[], quick: false }
+    GuestTest { name, line, peer: None, expect: Expect::Verified, also: &[], quick: false }
 }
 
 const fn quick(name: &'static str, line: &'static str) -> GuestTest {

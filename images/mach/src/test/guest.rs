@@ -1,19 +1,24 @@
 //! Tests inside QEMU: a test is a `./mach run` line and what must come of it.
 //!
-//! The tables (`boot`, `paging`, `trouble`) hold the tests; this module runs one. The line is the one that a person types to
+//! The tables (`boot`, `paging`, `network`, `trouble`) hold the tests; this module runs one. The line is the one that a person types to
 //! see the same thing.
 
+use super::kept;
+use super::peer::Peer;
 use super::tally::Tally;
 use crate::cli::{Cli, Command, RunOptions};
 use crate::image::manifest::Manifest;
 use crate::run::guest::End;
+use crate::run::net::Net;
 use crate::run::plan::Plan;
 use crate::run::screen::Screen;
 use crate::run::session::{Outcome, Products, Session};
+use crate::run::table::grouped;
 use crate::run::tail;
 use crate::workspace::Workspace;
 use anyhow::{Result, bail};
 use clap::Parser;
+use serde_json::Value;
 use std::time::Duration;
 
 /// A test inside QEMU.
@@ -22,6 +27,8 @@ pub(crate) struct GuestTest {
     pub(crate) name: &'static str,
     /// The words after `./mach run`.
     pub(crate) line: &'static str,
+    /// Who keeps the pages, if it is not our host: started before the run, whose `--server` it is.
+    pub(crate) peer: Option<Peer>,
     pub(crate) expect: Expect,
     /// What else must be true; says what is not.
     pub(crate) also: &'static [fn(&Outcome) -> Option<String>],
@@ -63,26 +70,38 @@ impl GuestTest {
                 let inner = outcome.report.tests.iter();
                 tally.many(inner.filter(|(_, result)| result.is_ok()).count(), 0);
                 tally.one(full_name, Some(outcome.elapsed), self.judge(&outcome));
+                figures(&outcome).iter().for_each(|line| println!("  {line}"));
             }
             Err(error) => tally.one(full_name, None, Err(format!("{error:#}"))),
         }
     }
 
     fn outcome(&self, workspace: &Workspace, products: &Products) -> Result<Outcome> {
-        let options = self.options()?;
+        let mut options = self.options()?;
         let manifest = self.manifest(workspace)?;
         let mut plan = Plan::new(&options.guest, &manifest)?;
         plan.disk_errors = options.disk_errors;
         let folder = tempfile::Builder::new().prefix("test-").tempdir_in(workspace.scratch("")?)?;
+        let start = |peer: Peer| peer.start(&manifest, &plan, products.server.as_deref(), folder.path());
+        let peer = self.peer.map(start).transpose()?;
+        if let Some(peer) = &peer {
+            options.net.server = Some(peer.address.to_string());
+            options.net.certificates.clone_from(&peer.certificates);
+        }
         let session = Session {
             manifest: &manifest,
             plan: &plan,
+            net: &Net::new(&options.net, &manifest, &options.chaos)?,
             chaos: &options.chaos,
             timeout: Duration::from_secs(options.timeout),
             extra: &options.qemu,
             folder: folder.path(),
         };
-        session.run(products, &mut Screen::silent())
+        let mut outcome = session.run(products, &mut Screen::silent())?;
+        if let Some(image) = peer.as_ref().and_then(|peer| peer.image.as_deref()) {
+            outcome.failures.extend(kept::wrong(image, options.net.seal.is_some())?);
+        }
+        Ok(outcome)
     }
 
     /// Nothing wrong, or everything that is, with the end of the console.
@@ -97,7 +116,8 @@ impl GuestTest {
             return Ok(());
         }
         let console = tail(&outcome.console);
-        Err(format!("  ./mach run {}\n  {}\n  the end of the console:\n{console}", self.line, wrong.join("\n  ")))
+        let server = self.peer.map(|peer| format!(" --server … ({peer:?})")).unwrap_or_default();
+        Err(format!("  ./mach run {}{server}\n  {}\n  the end of the console:\n{console}", self.line, wrong.join("\n  ")))
     }
 }
 
@@ -115,6 +135,17 @@ fn not_refused(outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
+/// What a person wants to know of each phase: that nothing was lost, and how long the guest stood still at worst.
+fn figures(outcome: &Outcome) -> Vec<String> {
+    let line = |phase: &Value| {
+        let number = |figure: &Value| figure.as_f64().map_or("?".to_owned(), |number| grouped(number as u64));
+        let (verified, corrupt) = (number(&phase["verified_pages"]), number(&phase["corrupt_pages"]));
+        let pager = phase["pager"].as_str().unwrap_or("?");
+        format!("{pager}: {verified} pages verified, {corrupt} corrupt, longest touch {} µs", number(&phase["touch_us"]["max"]))
+    };
+    outcome.report.phases.iter().map(line).collect()
+}
+
 /// No page was copied on its way, and what came in came in runs.
 pub(crate) fn moved_in_runs(outcome: &Outcome) -> Option<String> {
     let swap = outcome.report.phases.iter().find(|phase| phase["pager"] == "swap");
@@ -129,6 +160,15 @@ pub(crate) fn moved_in_runs(outcome: &Outcome) -> Option<String> {
 /// netpager-host was away once.
 pub(crate) fn restarted_once(outcome: &Outcome) -> Option<String> {
     (outcome.restarts != 1).then(|| format!("netpager-host came back {} times, not once", outcome.restarts))
+}
+
+/// A member of the mirror was killed, and there are figures that say how long the guest had to wait.
+pub(crate) fn member_lost(outcome: &Outcome) -> Option<String> {
+    if outcome.members_lost != 1 {
+        return Some(format!("{} members of the mirror were killed, not one", outcome.members_lost));
+    }
+    let has_figure = |phase: &Value| phase["touch_us"]["max"].as_f64().is_some();
+    (!outcome.report.phases.iter().all(has_figure)).then(|| "a phase does not say how long its longest touch took".to_owned())
 }
 
 /// Others went on after the failure.
@@ -157,10 +197,10 @@ mod tests {
         let failures = report.failures(&End::PoweredOff, &[]);
         let elapsed = Duration::from_secs(1);
         let console = vec!["last words".to_owned()];
-        Outcome { end: End::PoweredOff, report, console, elapsed, failures, guest_errors: Vec::new(), restarts: 0 }
+        Outcome { end: End::PoweredOff, report, console, elapsed, failures, guest_errors: Vec::new(), restarts: 0, members_lost: 0 }
     }
 
-    const TEST: GuestTest = GuestTest { name: "t", line: "swap", expect: Expect::Verified, also: &[], quick: true };
+    const TEST: GuestTest = GuestTest { name: "t", line: "swap", peer: None, expect: Expect::Verified, also: &[], quick: true };
     const REFUSED: GuestTest = GuestTest { expect: Expect::Refused, also: &[others_went_on], ..TEST };
 
     #[test]
@@ -187,6 +227,19 @@ mod tests {
         let mut outcome = outcome(Ok(()));
         outcome.guest_errors.push("gic_dist_writel: bad offset".into());
         assert!(TEST.judge(&outcome).unwrap_err().contains("bad offset"));
+    }
+
+    #[test]
+    fn the_figures_of_a_phase_are_shown() {
+        let mut outcome = outcome(Ok(()));
+        let phase = r#"{"pager":"net","verified_pages":16384,"corrupt_pages":0,"touch_us":{"max":1234567.8}}"#;
+        outcome.report.phases.push(serde_json::from_str(phase).unwrap());
+        assert_eq!(figures(&outcome), ["net: 16,384 pages verified, 0 corrupt, longest touch 1,234,567 µs"]);
+        assert!(member_lost(&outcome).unwrap().contains("not one"));
+        outcome.members_lost = 1;
+        assert_eq!(member_lost(&outcome), None);
+        outcome.report.phases.push(serde_json::from_str(r#"{"pager":"swap"}"#).unwrap());
+        assert!(member_lost(&outcome).unwrap().contains("longest touch"));
     }
 
     #[test]

@@ -6,7 +6,10 @@ mod boot;
 mod c_program;
 mod guest;
 mod host;
+mod kept;
+mod network;
 mod paging;
+mod peer;
 mod tally;
 mod trouble;
 
@@ -21,7 +24,8 @@ use guest::GuestTest;
 use tally::Tally;
 
 /// The tables of tests inside QEMU.
-const TOPICS: &[(&str, &[GuestTest])] = &[("boot", boot::TESTS), ("paging", paging::TESTS), ("trouble", trouble::TESTS)];
+const TOPICS: &[(&str, &[GuestTest])] =
+    &[("boot", boot::TESTS), ("paging", paging::TESTS), ("network", network::TESTS), ("trouble", trouble::TESTS)];
 
 pub(crate) fn command(workspace: &Workspace, options: &TestOptions) -> Result<bool> {
     let mut tally = Tally::default();
@@ -75,12 +79,13 @@ fn in_qemu(workspace: &Workspace, options: &TestOptions, tally: &mut Tally) -> R
 fn build(workspace: &Workspace, tests: &[(String, &GuestTest)]) -> Result<Products> {
     let manifests: Vec<Manifest> =
         tests.iter().map(|(_, test)| test.manifest(workspace)).collect::<Result<_>>().context("a test's manifest")?;
-    crate::run::build(workspace, &manifests.iter().collect::<Vec<_>>())
+    crate::run::build(workspace, manifests.iter().any(|manifest| !manifest.exports.is_empty()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::net::Net;
     use crate::run::plan::Plan;
     use std::path::Path;
 
@@ -94,6 +99,7 @@ mod tests {
                 let options = test.options().unwrap();
                 let manifest = test.manifest(&workspace).unwrap();
                 Plan::new(&options.guest, &manifest).unwrap();
+                Net::new(&options.net, &manifest, &options.chaos).unwrap();
                 names.push(format!("{topic}::{}", test.name));
             }
         }

@@ -2,11 +2,11 @@
 
 use super::guest::{Expect, GuestTest, others_went_on, restarted_once};
 
-const TROUBLED: GuestTest = GuestTest { name: "", line: "", expect: Expect::Refused, also: &[others_went_on], quick: false };
+const TROUBLED: GuestTest = GuestTest { name: "", line: "", peer: None, expect: Expect::Refused, also: &[others_went_on], quick: false };
 
 /// The guest's own tests of how trouble is told say that all went as it should.
 const fn told(name: &'static str, line: &'static str) -> GuestTest {
-    GuestTest { name, line, expect: Expect::Verified, also: &[], quick: false }
+    GuestTest { name, line, peer: None, expect: Expect::Verified, also: &[], quick: false }
 }
 
 pub(crate) const TESTS: &[GuestTest] = &[
@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[GuestTest] = &[
     GuestTest {
         name: "host-killed-and-back",
         line: "net --accel tcg --link user --memory 48 --working-set 96 --timeout 300 --chaos kill-host@random",
+        peer: None,
         expect: Expect::Verified,
         also: &[restarted_once],
         quick: false,

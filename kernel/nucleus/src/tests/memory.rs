@@ -95,7 +95,12 @@ fn a_wire_that_is_aborted_wires_nothing() {
 /// A default pager is no help if all memory is wired: whoever needs some is told, in time.
 #[test]
 fn hopeless_waits_for_memory_end() {
-    let mut bed = Bed::new(Shape { frames: 256, ..Shape::simple() });
+    for (cpus, seed) in [(1, 1), (2, 1), (2, 2), (2, 3)] {
+        hopeless_wait(Bed::new(Shape { cpus, frames: 256, seed }));
+    }
+}
+
+fn hopeless_wait(mut bed: Bed) {
     let pager = bed.task();
     let (port, devices, host) = (bed.port(pager), bed.give_devices(pager), bed.give_host(pager));
     let mut program = PagerProgram::new(port, |_, _| std::vec![Answer::FromDevice]);
